@@ -1,0 +1,1 @@
+"""The database that graph and etl share: models, sessions, keys, dates, traversals."""

@@ -1,0 +1,191 @@
+"""The knowledge graph: entities of three kinds, who made which work, and the edges that lead from one to another."""
+
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Computed,
+    Enum,
+    ForeignKey,
+    Index,
+    SmallInteger,
+    Text,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, REAL, TSVECTOR
+from sqlalchemy.orm import Mapped, composite, mapped_column
+
+from db.dates import Calendar, HistoricalDate, Precision
+from db.models.base import Base
+
+
+class Kind(StrEnum):
+    """What an entity is."""
+
+    AGENT = "AGENT"
+    WORK = "WORK"
+    CONCEPT = "CONCEPT"
+
+
+class RelationshipType(StrEnum):
+    """What an edge says; its source is always the earlier or enabling side."""
+
+    INFLUENCED = "INFLUENCED"
+    PREREQUISITE_FOR = "PREREQUISITE_FOR"
+    BUILT_ON = "BUILT_ON"
+    ASSOCIATED_WITH = "ASSOCIATED_WITH"
+    DERIVED_FROM = "DERIVED_FROM"
+    PART_OF = "PART_OF"
+    TAUGHT = "TAUGHT"
+    INVENTED_BY = "INVENTED_BY"
+    SUCCEEDED_BY = "SUCCEEDED_BY"
+    CAUSED = "CAUSED"
+    NAMED_AFTER = "NAMED_AFTER"
+
+
+def _date(
+    year: int | None,
+    month: int | None,
+    day: int | None,
+    precision: int | None,
+    calendar: int | None,
+    first: int | None,
+    last: int | None,
+) -> HistoricalDate | None:
+    if year is None or first is None or last is None:
+        return None
+    return HistoricalDate(year, month, day, Precision(precision or 0), Calendar(calendar or 0), first, last)
+
+
+DATE_PARTS = ("year", "month", "day", "precision", "calendar", "first", "last")
+
+
+class Dataset(Base):
+    """Where facts come from, and on what terms they may be used."""
+
+    __tablename__ = "dataset"
+
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    title: Mapped[str] = mapped_column(Text)
+    url: Mapped[str] = mapped_column(Text)
+    licence: Mapped[str] = mapped_column(Text)
+    licence_url: Mapped[str] = mapped_column(Text)
+    attribution: Mapped[str] = mapped_column(Text)
+
+
+class Entity(Base):
+    """An agent, a work or a concept; `start` and `end` are birth and death, publication, or first and last use."""
+
+    __tablename__ = "entity"
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    key: Mapped[str] = mapped_column(Text, unique=True)
+    kind: Mapped[Kind] = mapped_column(Enum(Kind, name="entity_kind"))
+    is_stub: Mapped[bool]
+    name: Mapped[str | None] = mapped_column(Text)
+    name_folded: Mapped[str | None] = mapped_column(Text)
+    labels: Mapped[dict[str, str]] = mapped_column(JSONB, server_default="{}")
+    description: Mapped[str | None] = mapped_column(Text)
+    disciplines: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
+    field: Mapped[str | None] = mapped_column(Text)
+    work_type: Mapped[str | None] = mapped_column(Text)
+    start_year: Mapped[int | None] = mapped_column(BigInteger)
+    start_month: Mapped[int | None] = mapped_column(SmallInteger)
+    start_day: Mapped[int | None] = mapped_column(SmallInteger)
+    start_precision: Mapped[int | None] = mapped_column(SmallInteger)
+    start_calendar: Mapped[int | None] = mapped_column(SmallInteger)
+    start_first: Mapped[int | None] = mapped_column(BigInteger)
+    start_last: Mapped[int | None] = mapped_column(BigInteger)
+    end_year: Mapped[int | None] = mapped_column(BigInteger)
+    end_month: Mapped[int | None] = mapped_column(SmallInteger)
+    end_day: Mapped[int | None] = mapped_column(SmallInteger)
+    end_precision: Mapped[int | None] = mapped_column(SmallInteger)
+    end_calendar: Mapped[int | None] = mapped_column(SmallInteger)
+    end_first: Mapped[int | None] = mapped_column(BigInteger)
+    end_last: Mapped[int | None] = mapped_column(BigInteger)
+    details: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
+    dataset: Mapped[str] = mapped_column(ForeignKey("dataset.name"))
+    run_id: Mapped[int] = mapped_column(ForeignKey("etl_run.id"))
+    document: Mapped[str] = mapped_column(
+        TSVECTOR,
+        Computed(
+            "setweight(to_tsvector('simple'::regconfig, coalesce(name_folded, '')), 'A')"
+            " || setweight(jsonb_to_tsvector('simple'::regconfig, labels, '[\"string\"]'::jsonb), 'B')"
+            " || setweight(to_tsvector('english'::regconfig, coalesce(description, '')), 'C')",
+            persisted=True,
+        ),
+        deferred=True,
+        deferred_raiseload=True,
+    )
+
+    start: Mapped[HistoricalDate | None] = composite(_date, *(f"start_{part}" for part in DATE_PARTS))
+    end: Mapped[HistoricalDate | None] = composite(_date, *(f"end_{part}" for part in DATE_PARTS))
+
+    __mapper_args__ = {"polymorphic_on": "kind"}  # noqa: RUF012 (SQLAlchemy's declarative form)
+    __table_args__ = (
+        Index("ix_entity_kind_start", "kind", "start_first", "id"),
+        Index("ix_entity_birth_year", "start_year", postgresql_where=text("kind = 'AGENT'")),
+        Index("ix_entity_publication_year", "start_year", postgresql_where=text("kind = 'WORK'")),
+        Index("ix_entity_field", "field", postgresql_where=text("field IS NOT NULL")),
+        Index("ix_entity_disciplines", "disciplines", postgresql_using="gin"),
+        Index("ix_entity_name_prefix", "name_folded", "id", postgresql_ops={"name_folded": "text_pattern_ops"}),
+        Index("ix_entity_document", "document", postgresql_using="gin"),
+    )
+
+
+class Agent(Entity):
+    """A person or group that did something."""
+
+    __mapper_args__ = {"polymorphic_identity": Kind.AGENT}  # noqa: RUF012
+
+
+class Work(Entity):
+    """Something made: a book, a painting, a machine."""
+
+    __mapper_args__ = {"polymorphic_identity": Kind.WORK}  # noqa: RUF012
+
+
+class Concept(Entity):
+    """An idea, a field or a skill."""
+
+    __mapper_args__ = {"polymorphic_identity": Kind.CONCEPT}  # noqa: RUF012
+
+
+class Authorship(Base):
+    """That an agent made a work."""
+
+    __tablename__ = "authorship"
+
+    work_id: Mapped[int] = mapped_column(ForeignKey("entity.id"), primary_key=True)
+    agent_id: Mapped[int] = mapped_column(ForeignKey("entity.id"), primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("etl_run.id"))
+
+    __table_args__ = (Index(None, "agent_id", "work_id"),)
+
+
+class Influence(Base):
+    """An edge, with every statement it rests on.
+
+    `provenance` maps "dataset/rule" to {confidence, derived, statement}: merging two edges merges the maps, in
+    whatever order they arrive. `confidence` is that at least one of the statements holds, taken as independent.
+    """
+
+    __tablename__ = "influence"
+
+    # The column order serves look-ups by source and type; the index below is its mirror.
+    source_id: Mapped[int] = mapped_column(ForeignKey("entity.id"), primary_key=True)
+    type: Mapped[RelationshipType] = mapped_column(Enum(RelationshipType, name="relationship_type"), primary_key=True)
+    target_id: Mapped[int] = mapped_column(ForeignKey("entity.id"), primary_key=True)
+    confidence: Mapped[float] = mapped_column(REAL)
+    is_derived: Mapped[bool]
+    note: Mapped[str | None] = mapped_column(Text)
+    provenance: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    run_id: Mapped[int] = mapped_column(ForeignKey("etl_run.id"))
+
+    __table_args__ = (
+        CheckConstraint("confidence BETWEEN 0 AND 1", name="confidence"),
+        CheckConstraint("source_id <> target_id", name="no_loop"),
+        Index("ix_influence_target", "target_id", "type", "source_id"),
+    )

@@ -1,0 +1,161 @@
+"""Engines and sessions: reading and writing are different types, so that a reader cannot be handed a writer."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import asyncpg
+from sqlalchemy import CursorResult, Executable, Row, Select, make_url, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from db.errors import ConfigurationError, DatabaseUnavailableError
+
+CONNECT_TIMEOUT_SECONDS = 10
+OLDEST_SERVER = 14
+
+T = TypeVar("T")
+
+
+def sqlalchemy_url(url: str) -> URL:
+    """Turn a libpq-style URL into SQLAlchemy's; raises ConfigurationError when it is none."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise ConfigurationError(
+            "DATABASE_URL cannot be read: expected postgresql://user:password@host:5432/name"
+        ) from error
+    if parsed.drivername.split("+")[0] not in ("postgresql", "postgres"):
+        raise ConfigurationError(
+            f"DATABASE_URL starts with {parsed.drivername!r}: only PostgreSQL is supported (postgresql://…)"
+        )
+    return parsed.set(drivername="postgresql+asyncpg")
+
+
+def read_engine(url: str, pool_size: int, statement_timeout_seconds: float) -> AsyncEngine:
+    """Make the engine of an API: every transaction is read-only and sees one snapshot of the data."""
+    engine = create_async_engine(
+        sqlalchemy_url(url),
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_pre_ping=True,
+        connect_args={
+            "timeout": CONNECT_TIMEOUT_SECONDS,
+            "server_settings": {
+                "application_name": "chronos-atlas graph",
+                # Compiling costs more than any of the API's short queries saves.
+                "jit": "off",
+                "statement_timeout": str(int(statement_timeout_seconds * 1000)),
+            },
+        },
+    )
+    return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+
+def write_engine(url: str) -> AsyncEngine:
+    """Make the engine of a loader or migration: a connection a use, no time limit."""
+    return create_async_engine(
+        sqlalchemy_url(url),
+        poolclass=NullPool,
+        connect_args={
+            "timeout": CONNECT_TIMEOUT_SECONDS,
+            "server_settings": {"application_name": "chronos-atlas etl", "jit": "off"},
+        },
+    )
+
+
+class ReadSession:
+    """What one request may do: reads, all of the same snapshot, on one connection taken at the first of them."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._session = AsyncSession(engine, expire_on_commit=False, autoflush=False)
+        # Loaders of one request run concurrently; a connection runs one statement at a time.
+        self._turn = asyncio.Lock()
+
+    async def rows(self, statement: Executable, parameters: dict[str, Any] | None = None) -> Sequence[Row[Any]]:
+        """Run a statement and return all of its rows."""
+        async with self._turn:
+            result = await self._session.execute(statement, parameters)
+            return result.all()
+
+    async def scalars(self, statement: Select[T]) -> Sequence[T]:
+        """Run a statement and return the first column of its rows; entities come as Agent, Work or Concept."""
+        async with self._turn:
+            return (await self._session.scalars(statement)).all()
+
+    async def scalar(self, statement: Select[T]) -> T | None:
+        """Run a statement and return the first column of its first row, or None."""
+        async with self._turn:
+            return await self._session.scalar(statement)
+
+    async def close(self) -> None:
+        """Give the connection back."""
+        async with self._turn:
+            await self._session.close()
+
+
+class WriteSession:
+    """One transaction of a loader, with PostgreSQL's binary COPY."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def execute(self, statement: Executable | str, **parameters: Any) -> CursorResult[Any]:
+        """Run a statement; a text takes its parameters by name."""
+        if isinstance(statement, str):
+            statement = text(statement)
+        return await self._connection.execute(statement, parameters)
+
+    async def copy(self, schema: str, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Append rows to a table by binary COPY."""
+        raw = await self._connection.get_raw_connection()
+        driver = raw.driver_connection
+        assert isinstance(driver, asyncpg.Connection)
+        if not driver.is_in_transaction():
+            # SQLAlchemy sends BEGIN with its first own statement; a COPY before that would commit by itself.
+            await self._connection.execute(text("SELECT 1"))
+        await driver.copy_records_to_table(table, schema_name=schema, columns=list(columns), records=rows)
+
+
+@asynccontextmanager
+async def write_session(engine: AsyncEngine) -> AsyncIterator[WriteSession]:
+    """Open a transaction that commits at the end of the block and rolls back on an error."""
+    async with engine.begin() as connection:
+        yield WriteSession(connection)
+
+
+async def check_server(url: str) -> None:
+    """Connect once; raises DatabaseUnavailableError, in one clear line, when that fails or the server is too old."""
+    target = sqlalchemy_url(url)
+    where = target.render_as_string(hide_password=True).replace("+asyncpg", "")
+    engine = write_engine(url)
+    try:
+        async with engine.connect() as connection:
+            version = int((await connection.execute(text("SHOW server_version_num"))).scalar_one()) // 10_000
+    except (OSError, TimeoutError, DBAPIError, asyncpg.PostgresError) as error:
+        cause = getattr(error, "orig", None) or error
+        raise DatabaseUnavailableError(f"cannot connect to {where}: {one_line(cause)}") from error
+    finally:
+        await engine.dispose()
+    if version < OLDEST_SERVER:
+        raise DatabaseUnavailableError(f"{where} is PostgreSQL {version}: {OLDEST_SERVER} or later is needed")
+
+
+async def is_empty(url: str) -> bool:
+    """Tell whether the migrated database at the URL holds no entity."""
+    engine = write_engine(url)
+    try:
+        async with engine.connect() as connection:
+            return not (await connection.execute(text("SELECT EXISTS (SELECT FROM entity)"))).scalar_one()
+    finally:
+        await engine.dispose()
+
+
+def one_line(error: BaseException) -> str:
+    """Write an error as one line for a person."""
+    cause = getattr(error, "__cause__", None) if isinstance(error, DBAPIError) else error
+    message = " ".join(str(cause or error).split())
+    return message or type(error).__name__

@@ -1,0 +1,1 @@
+"""The standalone ETL: sources of dated, linked facts, loaded into PostgreSQL."""

@@ -1,0 +1,1 @@
+"""The GraphQL server: one module a dataset, on Strawberry and Starlette."""
