@@ -1,0 +1,288 @@
+"""The records of the knowledge graph, and how a run's records are merged into its tables."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from db.dates import HistoricalDate
+from db.keys import internal_id
+from db.models.atlas import DATE_PARTS, Kind, RelationshipType
+from db.session import WriteSession
+from db.text import fold
+from etl.staging import StagedTable, Staging
+
+MAX_TEXT_LENGTH = 20_000
+
+
+class Record(BaseModel):
+    """What a transform yields: checked once, at the border, and never changed."""
+
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _storable(cls, value: object) -> object:
+        if isinstance(value, str) and "\0" in value:
+            raise ValueError("has a NUL character, which PostgreSQL cannot store")
+        return value
+
+
+class EntityRecord(Record):
+    """An entity its source describes. A field left unset is one the source does not speak about: it stays as it is."""
+
+    key: str
+    kind: Kind
+    dataset: str
+    name: str | None = Field(default=None, max_length=MAX_TEXT_LENGTH)
+    labels: Mapping[str, str] = Field(default_factory=dict)
+    description: str | None = Field(default=None, max_length=MAX_TEXT_LENGTH)
+    disciplines: tuple[str, ...] = ()
+    field: str | None = None
+    work_type: str | None = None
+    start: HistoricalDate | None = None
+    end: HistoricalDate | None = None
+    details: Mapping[str, Any] = Field(default_factory=dict)
+
+
+class MentionRecord(Record):
+    """An entity that a statement about another names. Its kind is presumed until its own record arrives."""
+
+    key: str
+    kind: Kind
+    dataset: str
+    name: str | None = Field(default=None, max_length=MAX_TEXT_LENGTH)
+
+
+class InfluenceRecord(Record):
+    """A statement that makes an edge; source is the earlier or enabling side."""
+
+    source: str
+    target: str
+    type: RelationshipType
+    confidence: float = Field(gt=0, le=1)
+    dataset: str
+    rule: str
+    derived: bool = False
+    statement: str | None = None
+    note: str | None = Field(default=None, max_length=MAX_TEXT_LENGTH)
+
+    @model_validator(mode="after")
+    def _joins_two(self) -> "InfluenceRecord":
+        if self.source == self.target:
+            raise ValueError(f"joins {self.source} to itself")
+        return self
+
+
+class AuthorshipRecord(Record):
+    """That an agent made a work."""
+
+    work: str
+    agent: str
+
+
+FIELD_COLUMNS: dict[str, tuple[str, ...]] = {
+    "name": ("name", "name_folded"),
+    "labels": ("labels",),
+    "description": ("description",),
+    "disciplines": ("disciplines",),
+    "field": ("field",),
+    "work_type": ("work_type",),
+    "start": tuple(f"start_{part}" for part in DATE_PARTS),
+    "end": tuple(f"end_{part}" for part in DATE_PARTS),
+    "details": ("details",),
+}
+ENTITY_COLUMNS = ("id", "key", "kind", "is_stub", "dataset", *(c for cs in FIELD_COLUMNS.values() for c in cs))
+EDGE_COLUMNS = ("source_id", "type", "target_id", "confidence", "is_derived", "note", "provenance")
+EDGE_KEY = ("source_id", "type", "target_id")
+
+
+class AtlasLoad:
+    """How the knowledge graph's records are staged and published."""
+
+    tables: tuple[StagedTable, ...] = (
+        StagedTable("entity", ENTITY_COLUMNS, extra={"covers": "text"}),
+        StagedTable("influence", EDGE_COLUMNS, extra={}),
+        StagedTable("authorship", ("work_id", "agent_id"), extra={}),
+    )
+
+    def stage(self, record: object) -> tuple[str, tuple[Any, ...]]:
+        """Return the table a record belongs to and its row; raises InvalidKeyError."""
+        match record:
+            case EntityRecord():
+                return "entity", _entity_row(record)
+            case MentionRecord():
+                return "entity", _mention_row(record)
+            case InfluenceRecord():
+                return "influence", _influence_row(record)
+            case AuthorshipRecord():
+                return "authorship", (internal_id(record.work), internal_id(record.agent))
+        raise TypeError(f"{type(record).__name__} is not a record of the atlas")
+
+    async def publish(self, session: WriteSession, staging: Staging) -> None:
+        """Merge entities, then edges and authorships, which refer to them."""
+        await _reject_key_collisions(session, staging)
+        covers = await session.execute(
+            f"SELECT DISTINCT covers FROM {staging.table('entity')} WHERE NOT is_stub ORDER BY covers"
+        )
+        for (fields,) in covers.all():
+            await _upsert_described(session, staging, fields)
+        await _insert_mentioned(session, staging)
+        await _reject_impossible_times(session, staging)
+        await _upsert_influences(session, staging)
+        await staging.upsert(
+            session,
+            f"INSERT INTO authorship (work_id, agent_id, run_id)"
+            f" SELECT DISTINCT work_id, agent_id, {staging.run_id} FROM {staging.accepted('authorship')} AS staged"
+            f" ON CONFLICT DO NOTHING",
+            "authorship",
+            ("work_id", "agent_id"),
+        )
+
+
+def _entity_row(record: EntityRecord) -> tuple[Any, ...]:
+    covers = ",".join(sorted(record.model_fields_set & FIELD_COLUMNS.keys()))
+    return (
+        covers,
+        internal_id(record.key),
+        record.key,
+        record.kind.value,
+        False,
+        record.dataset,
+        record.name,
+        fold(record.name) if record.name else None,
+        orjson.dumps(dict(record.labels), option=orjson.OPT_SORT_KEYS).decode(),
+        record.description,
+        list(record.disciplines),
+        record.field,
+        record.work_type,
+        *_date_columns(record.start),
+        *_date_columns(record.end),
+        orjson.dumps(dict(record.details), option=orjson.OPT_SORT_KEYS).decode(),
+    )
+
+
+def _mention_row(record: MentionRecord) -> tuple[Any, ...]:
+    folded = fold(record.name) if record.name else None
+    head = ("", internal_id(record.key), record.key, record.kind.value, True, record.dataset, record.name, folded)
+    return (*head, "{}", None, [], None, None, *_date_columns(None), *_date_columns(None), "{}")
+
+
+def _date_columns(date: HistoricalDate | None) -> tuple[int | None, ...]:
+    if date is None:
+        return (None,) * len(DATE_PARTS)
+    return (date.year, date.month, date.day, int(date.precision), int(date.calendar), date.first, date.last)
+
+
+def _influence_row(record: InfluenceRecord) -> tuple[Any, ...]:
+    statement = {"confidence": record.confidence, "derived": record.derived, "statement": record.statement}
+    return (
+        internal_id(record.source),
+        record.type.value,
+        internal_id(record.target),
+        round(record.confidence, 4),
+        record.derived,
+        record.note,
+        orjson.dumps({f"{record.dataset}/{record.rule}": statement}).decode(),
+    )
+
+
+async def _reject_key_collisions(session: WriteSession, staging: Staging) -> None:
+    """Two keys with one hash cannot both be kept; the one that came first stays."""
+    await staging.reject_where(
+        session,
+        f"""
+        SELECT staged.row_no, 'key', staged.key, 'has the same internal id as ' || first.key
+        FROM {staging.table("entity")} AS staged
+        JOIN (
+            SELECT id, min(key) AS key FROM {staging.table("entity")} GROUP BY id HAVING min(key) <> max(key)
+            UNION ALL SELECT id, key FROM entity WHERE id IN (SELECT id FROM {staging.table("entity")})
+        ) AS first ON first.id = staged.id AND first.key <> staged.key
+        """,
+    )
+
+
+async def _upsert_described(session: WriteSession, staging: Staging, covers: str) -> None:
+    """Merge the entities whose records speak about the same fields: those fields are set, the others stay."""
+    columns = ("kind", "is_stub", *(c for field in covers.split(",") if field for c in FIELD_COLUMNS[field]))
+    names = ", ".join(columns)
+    updates = ", ".join(f"{column} = excluded.{column}" for column in (*columns, "dataset", "run_id"))
+    old, new = (", ".join(f"{row}.{column}" for column in columns) for row in ("entity", "excluded"))
+    await staging.upsert(
+        session,
+        f"""
+        INSERT INTO entity (id, key, dataset, run_id, {names})
+        SELECT DISTINCT ON (id) id, key, dataset, {staging.run_id}, {names}
+        FROM {staging.accepted("entity")} AS staged WHERE NOT is_stub AND covers = '{covers}'
+        ORDER BY id, row_no DESC
+        ON CONFLICT (id) DO UPDATE SET {updates} WHERE ({old}) IS DISTINCT FROM ({new})
+        """,
+        "entity",
+        ("id",),
+    )
+
+
+async def _insert_mentioned(session: WriteSession, staging: Staging) -> None:
+    """Add entities that are only mentioned; of one that is there, at most a missing name is filled in."""
+    await staging.upsert(
+        session,
+        f"""
+        INSERT INTO entity (id, key, kind, is_stub, dataset, run_id, name, name_folded)
+        SELECT DISTINCT ON (id) id, key, kind, true, dataset, {staging.run_id}, name, name_folded
+        FROM {staging.accepted("entity")} AS staged WHERE is_stub
+        ORDER BY id, name IS NULL, row_no
+        ON CONFLICT (id) DO UPDATE
+        SET name = excluded.name, name_folded = excluded.name_folded, run_id = excluded.run_id
+        WHERE entity.is_stub AND entity.name IS NULL AND excluded.name IS NOT NULL
+        """,
+        "entity",
+        ("id",),
+    )
+
+
+async def _reject_impossible_times(session: WriteSession, staging: Staging) -> None:
+    """Reject edges whose source begins after their target ends, however the dates' precisions are read.
+
+    PART_OF is exempt: a part may be younger than a whole that is dated by its beginning alone.
+    """
+    await staging.reject_where(
+        session,
+        f"""
+        SELECT edge.row_no, 'source', source.key,
+               source.key || ' begins in ' || source.start_year || ', after ' || target.key
+               || ' ended in ' || target.end_year || ': it cannot have led there'
+        FROM {staging.accepted("influence")} AS edge
+        JOIN entity AS source ON source.id = edge.source_id
+        JOIN entity AS target ON target.id = edge.target_id
+        WHERE source.start_first > target.end_last AND edge.type <> 'PART_OF'
+        """,
+    )
+
+
+async def _upsert_influences(session: WriteSession, staging: Staging) -> None:
+    """Merge edges: statements add up, the same statement again changes nothing."""
+    await staging.upsert(
+        session,
+        f"""
+        INSERT INTO influence AS kept ({", ".join(EDGE_COLUMNS)}, run_id)
+        SELECT source_id, type, target_id,
+               CASE WHEN count(DISTINCT statement.key) = 1 THEN max(confidence)
+                    ELSE provenance_confidence(jsonb_object_agg(statement.key, statement.value ORDER BY row_no)) END,
+               bool_and(is_derived), max(note), jsonb_object_agg(statement.key, statement.value ORDER BY row_no),
+               {staging.run_id}
+        FROM {staging.accepted("influence")} AS staged, jsonb_each(provenance) AS statement
+        GROUP BY source_id, type, target_id ORDER BY source_id, type, target_id
+        ON CONFLICT (source_id, type, target_id) DO UPDATE
+        SET provenance = kept.provenance || excluded.provenance,
+            confidence = provenance_confidence(kept.provenance || excluded.provenance),
+            is_derived = NOT jsonb_path_exists(
+                kept.provenance || excluded.provenance, '$.* ? (@.derived == false)'),
+            note = coalesce(excluded.note, kept.note),
+            run_id = excluded.run_id
+        WHERE (kept.provenance || excluded.provenance, coalesce(excluded.note, kept.note))
+              IS DISTINCT FROM (kept.provenance, kept.note)
+        """,
+        "influence",
+        EDGE_KEY,
+    )

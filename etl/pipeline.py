@@ -1,0 +1,256 @@
+"""The one loop every source goes through: extract, stage raw, transform, stage, checkpoint; then publish at once."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from db.errors import AtlasError, InvalidDateError, InvalidKeyError
+from db.models.operations import RunStatus
+from db.session import WriteSession, one_line, write_session
+from etl import runs
+from etl.source import Batch, Checkpoint, RawRow, RowError, Source
+from etl.staging import Counts, Staging
+
+JUDGED_FROM_ROWS = 1000
+"""A share of failed rows ends a run early only once this many rows were seen."""
+
+Transactions = Callable[[], AbstractAsyncContextManager[WriteSession]]
+
+
+class TooManyFailedError(AtlasError):
+    """More of a source's rows are bad than it may have."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a run is, for whoever watches it."""
+
+    total: int | None = None
+    processed: int = 0
+    failed: int = 0
+    stage: str = "extracting"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run did: its number, how it ended and its counts."""
+
+    run: int
+    source: str
+    status: RunStatus
+    counts: Counts
+    data_version: int | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report as `--json` prints it."""
+        return {
+            "run": self.run,
+            "source": self.source,
+            "status": self.status.value,
+            **asdict(self.counts),
+            "data_version": self.data_version,
+        }
+
+
+@dataclass(slots=True)
+class Options:
+    """How to run: at most `limit` rows; `dry_run` rolls everything back; `stop` asks to end after the batch."""
+
+    limit: int | None = None
+    dry_run: bool = False
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    watch: Callable[[Progress], None] | None = None
+
+
+async def run(engine: AsyncEngine, source: Source, options: Options) -> Report:
+    """Load a source from its start; what an unfinished earlier run of it had staged is given up."""
+    async with runs.source_lock(engine, source.name), _transactions(engine, options) as transactions:
+        async with transactions() as session:
+            for earlier in await runs.unfinished(session, source.name):
+                await runs.abandon(session, earlier.id, Staging(earlier.id, source.load))
+            run_id = await runs.start(session, source.name, source.params() | _limit(options))
+            staging = Staging(run_id, source.load)
+            await staging.create(session)
+        return await _guarded(transactions, source, staging, options, None, 0)
+
+
+async def resume(engine: AsyncEngine, source: Source, options: Options, run_id: int) -> Report:
+    """Go on with an unfinished run from its last checkpoint; raises AtlasError when nothing of it is left."""
+    async with runs.source_lock(engine, source.name), _transactions(engine, options) as transactions:
+        staging = Staging(run_id, source.load)
+        async with transactions() as session:
+            found = [row for row in await runs.unfinished(session, source.name) if row.id == run_id]
+            if not found or not await staging.exists(session):
+                raise AtlasError(f"run {run_id} cannot be resumed: start {source.name} anew")
+            await runs.reopen(session, run_id)
+        return await _guarded(transactions, source, staging, options, found[0].checkpoint, found[0].processed)
+
+
+def _tell(options: Options, progress: Progress) -> None:
+    if options.watch is not None:
+        options.watch(progress)
+
+
+def _limit(options: Options) -> dict[str, Any]:
+    return {} if options.limit is None else {"limit": options.limit}
+
+
+@asynccontextmanager
+async def _transactions(engine: AsyncEngine, options: Options) -> AsyncIterator[Transactions]:
+    """Give a maker of transactions; in a dry run they are savepoints of one that is rolled back."""
+    if not options.dry_run:
+        yield lambda: write_session(engine)
+        return
+    async with engine.connect() as connection:
+
+        @asynccontextmanager
+        async def savepoint() -> AsyncIterator[WriteSession]:
+            async with connection.begin_nested():
+                yield WriteSession(connection)
+
+        yield savepoint
+        await connection.rollback()
+
+
+async def _guarded(
+    transactions: Transactions,
+    source: Source,
+    staging: Staging,
+    options: Options,
+    checkpoint: Checkpoint | None,
+    processed: int,
+) -> Report:
+    """Extract and publish, and record the failure of a run that cannot go on."""
+    try:
+        progress = Progress(total=await source.count(), processed=processed)
+        stopped = await _extract(transactions, source, staging, options, checkpoint, progress)
+        if stopped:
+            return await _interrupted(transactions, source, staging)
+        progress.stage = "publishing"
+        _tell(options, progress)
+        return await _publish(transactions, source, staging)
+    except Exception as error:
+        # Where the database itself is gone the run stays RUNNING without its lock, which says as much.
+        with contextlib.suppress(OSError, DBAPIError):
+            await _failed(transactions, staging, error)
+        raise
+
+
+async def _extract(
+    transactions: Transactions,
+    source: Source,
+    staging: Staging,
+    options: Options,
+    checkpoint: Checkpoint | None,
+    progress: Progress,
+) -> bool:
+    """Stage batch after batch; returns whether it was asked to stop before the source's end."""
+    if checkpoint is not None and checkpoint.get("complete"):
+        return False
+    async for batch in source.batches(checkpoint):
+        rows = _within(batch.rows, options.limit, progress.processed)
+        await _stage(transactions, source, staging, Batch(rows, batch.checkpoint), progress)
+        _tell(options, progress)
+        if progress.processed == options.limit:
+            break
+        if options.stop.is_set():
+            return True
+    async with transactions() as session:
+        await runs.reach(session, staging.run_id, {"complete": True}, progress.processed)
+    return False
+
+
+def _within(rows: Sequence[RawRow], limit: int | None, processed: int) -> Sequence[RawRow]:
+    return rows if limit is None else rows[: max(0, limit - processed)]
+
+
+async def _stage(
+    transactions: Transactions, source: Source, staging: Staging, batch: Batch, progress: Progress
+) -> None:
+    records: list[tuple[int, object]] = []
+    rejects: list[tuple[int, RowError]] = []
+    for position, row in enumerate(batch.rows):
+        try:
+            records.extend((position, record) for record in transform(source, row))
+        except RowError as error:
+            rejects.append((position, error))
+    failed, processed = progress.failed + len(rejects), progress.processed + len(batch.rows)
+    _check_share(source, failed, processed, JUDGED_FROM_ROWS)
+    async with transactions() as session:
+        await staging.append(session, progress.processed, batch.rows, records, rejects)
+        await runs.reach(session, staging.run_id, batch.checkpoint, processed)
+    progress.failed, progress.processed = failed, processed
+
+
+def transform(source: Source, row: RawRow) -> Sequence[object]:
+    """Turn a raw row into records; raises RowError, whatever made the row unfit."""
+    try:
+        records = list(source.transform(row))
+        for record in records:
+            source.load.stage(record)
+        return records
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or None
+        raise RowError(first["msg"], where, str(first["input"])[:200]) from error
+    except (InvalidKeyError, InvalidDateError) as error:
+        raise RowError(str(error)) from error
+
+
+def _check_share(source: Source, failed: int, processed: int, judged_from: int) -> None:
+    if processed >= judged_from and failed > processed * source.max_failed_share:
+        raise TooManyFailedError(
+            f"{failed} of {processed} rows of {source.name} cannot be loaded, more than"
+            f" {source.max_failed_share:.0%}: nothing was published; see `python -m etl quarantine list`"
+        )
+
+
+async def _failed(transactions: Transactions, staging: Staging, error: Exception) -> None:
+    async with transactions() as session:
+        await runs.stop(session, staging.run_id, RunStatus.FAILED, one_line(error))
+        if isinstance(error, TooManyFailedError):
+            await staging.keep_rejects(session)
+            await staging.drop(session)
+
+
+async def _interrupted(transactions: Transactions, source: Source, staging: Staging) -> Report:
+    async with transactions() as session:
+        await runs.stop(session, staging.run_id, RunStatus.INTERRUPTED)
+        counts = await staging.counts(session)
+    return Report(staging.run_id, source.name, RunStatus.INTERRUPTED, counts, None)
+
+
+async def _publish(transactions: Transactions, source: Source, staging: Staging) -> Report:
+    """Merge the whole run into the tables readers see, in one transaction."""
+    async with transactions() as session:
+        # One publisher at a time: merges would otherwise wait for each other's rows in any order, and deadlock.
+        await session.execute("SELECT version FROM data_version FOR UPDATE")
+        staged = await staging.counts(session)
+        _check_share(source, staged.failed, staged.processed, judged_from=1)
+        await _keep_terms(session, source)
+        await source.load.publish(session, staging)
+        await staging.keep_raw(session)
+        await staging.keep_rejects(session)
+        await staging.release(session)
+        counts = await staging.counts(session)
+        version = await runs.finish(session, staging.run_id, counts, RunStatus.DONE)
+        await staging.drop(session)
+    return Report(staging.run_id, source.name, RunStatus.DONE, counts, version)
+
+
+async def _keep_terms(session: WriteSession, source: Source) -> None:
+    for terms in source.datasets:
+        await session.execute(
+            "INSERT INTO dataset (name, title, url, licence, licence_url, attribution)"
+            " VALUES (:name, :title, :url, :licence, :licence_url, :attribution)"
+            " ON CONFLICT (name) DO UPDATE SET title = excluded.title, url = excluded.url,"
+            " licence = excluded.licence, licence_url = excluded.licence_url, attribution = excluded.attribution",
+            **asdict(terms),
+        )

@@ -1,0 +1,99 @@
+"""What a source is: batches of raw rows with checkpoints, and a pure transform from a raw row to records."""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from db.errors import AtlasError
+from etl.staging import Load
+
+Checkpoint = dict[str, Any]
+"""A position in a source: what `Source.batches` needs to go on after a batch; plain JSON."""
+
+
+class SourceError(AtlasError):
+    """A source cannot be read as a whole: a missing file, an answer that is cut or no answer."""
+
+
+class RowError(AtlasError, ValueError):
+    """A raw row cannot become records; it goes to quarantine with this field, value and reason."""
+
+    def __init__(self, reason: str, field: str | None = None, value: object = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.field = field
+        self.value = None if value is None else str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class RawRow:
+    """A row as received: JSON text, named by its source and the id it has there."""
+
+    source: str
+    external_id: str
+    payload: str
+
+    @classmethod
+    def from_json(cls, source: str, external_id: str, value: object) -> "RawRow":
+        """Make a raw row of a parsed JSON value."""
+        return cls(source, external_id, orjson.dumps(value).decode())
+
+    def json(self) -> Any:
+        """Parse the payload; raises RowError when it is not JSON."""
+        try:
+            return orjson.loads(self.payload)
+        except orjson.JSONDecodeError as error:
+            raise RowError(f"not JSON: {error}", value=self.payload[:200]) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows, and the checkpoint from which the next batch follows them."""
+
+    rows: Sequence[RawRow]
+    checkpoint: Checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetTerms:
+    """Where a source's facts come from, and on what terms they may be used; a row of the table `dataset`."""
+
+    name: str
+    title: str
+    url: str
+    licence: str
+    licence_url: str
+    attribution: str
+
+
+class Source(ABC):
+    """A place to load from. `name` identifies it over runs; raw rows' sources start with it."""
+
+    name: str
+    load: Load
+    datasets: tuple[DatasetTerms, ...] = ()
+    max_failed_share: float = 0.1
+
+    @classmethod
+    @abstractmethod
+    def build(cls, params: dict[str, Any]) -> "Source":
+        """Make the source again from its `params`, as recorded with a run."""
+
+    @abstractmethod
+    def params(self) -> dict[str, Any]:
+        """Return what `build` needs: plain JSON, no secrets."""
+
+    async def count(self) -> int | None:
+        """Return how many rows there are, if that costs little; it only feeds the progress display."""
+        return None
+
+    @abstractmethod
+    def batches(self, checkpoint: Checkpoint | None) -> AsyncIterator[Batch]:
+        """Yield batches from a checkpoint on, or from the start; raises SourceError."""
+
+    @abstractmethod
+    def transform(self, row: RawRow) -> Iterable[object]:
+        """Turn a raw row into records of the kinds that `load` stages; raises RowError. Pure."""

@@ -1,0 +1,214 @@
+"""Staging: what a run has extracted and transformed, kept in tables of its own until it is published at once.
+
+A batch is appended with its checkpoint in one transaction. Publishing merges all of it into the tables that readers
+see, in one transaction, so readers never meet half a run, and a killed run goes on where its last batch ended.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from db.session import WriteSession
+
+if TYPE_CHECKING:
+    from etl.source import RawRow, RowError
+
+SCHEMA = "staging"
+
+
+@dataclass(frozen=True, slots=True)
+class StagedTable:
+    """A staging table: its columns are those of the target it is named after, and `extra` ones, as SQL types."""
+
+    target: str
+    columns: tuple[str, ...]
+    extra: Mapping[str, str]
+
+
+class Load(Protocol):
+    """How the records of one dataset get into its tables."""
+
+    @property
+    def tables(self) -> tuple[StagedTable, ...]:
+        """The staging tables of a run."""
+
+    def stage(self, record: object) -> tuple[str, tuple[Any, ...]]:
+        """Return the target a record belongs to and its values, in the order of that table's columns."""
+
+    async def publish(self, session: WriteSession, staging: "Staging") -> None:
+        """Merge the staged rows that are not rejected into their targets, and note each row's outcome."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How the rows of a run ended: processed = inserted + updated + unchanged + failed."""
+
+    processed: int
+    inserted: int
+    updated: int
+    unchanged: int
+    failed: int
+
+
+class Staging:
+    """The staging tables of one run."""
+
+    def __init__(self, run_id: int, load: Load) -> None:
+        self.run_id = run_id
+        self.load = load
+
+    def table(self, name: str) -> str:
+        """Return the qualified name of the run's staging table of that name."""
+        return f"{SCHEMA}.{self._bare(name)}"
+
+    def _bare(self, name: str) -> str:
+        return f"run_{self.run_id}_{name}"
+
+    async def create(self, session: WriteSession) -> None:
+        """Create the empty tables."""
+        await session.execute(
+            f"CREATE TABLE {self.table('raw')} (row_no bigint, source text, external_id text, payload text)"
+        )
+        await session.execute(
+            f"CREATE TABLE {self.table('reject')} (row_no bigint, field text, value text, reason text)"
+        )
+        await session.execute(f"CREATE TABLE {self.table('outcome')} (row_no bigint, is_insert boolean)")
+        for staged in self.load.tables:
+            extra = "".join(f", NULL::{sql_type} AS {name}" for name, sql_type in staged.extra.items())
+            await session.execute(
+                f"CREATE TABLE {self.table(staged.target)} AS SELECT NULL::bigint AS row_no{extra},"
+                f" {', '.join(staged.columns)} FROM {staged.target} WITH NO DATA"
+            )
+
+    async def exists(self, session: WriteSession) -> bool:
+        """Tell whether the tables are there, that is, whether the run can be resumed."""
+        found = await session.execute("SELECT to_regclass(:name) IS NOT NULL", name=self.table("raw"))
+        return bool(found.scalar_one())
+
+    async def drop(self, session: WriteSession) -> None:
+        """Drop the tables, if they are there."""
+        for name in ("raw", "reject", "outcome", *(staged.target for staged in self.load.tables)):
+            await session.execute(f"DROP TABLE IF EXISTS {self.table(name)}")
+
+    async def append(
+        self,
+        session: WriteSession,
+        first_row_no: int,
+        rows: Sequence["RawRow"],
+        records: Iterable[tuple[int, object]],
+        rejects: Iterable[tuple[int, "RowError"]],
+    ) -> None:
+        """Append a batch: its raw rows, and the records and rejects with their positions in the batch."""
+        await self._copy(
+            session,
+            "raw",
+            ("source", "external_id", "payload"),
+            [(no, row.source, _storable(row.external_id), row.payload) for no, row in enumerate(rows, first_row_no)],
+        )
+        staged: dict[str, list[tuple[Any, ...]]] = {table.target: [] for table in self.load.tables}
+        for position, record in records:
+            target, values = self.load.stage(record)
+            staged[target].append((first_row_no + position, *values))
+        for table in self.load.tables:
+            await self._copy(session, table.target, (*table.extra, *table.columns), staged[table.target])
+        await self._copy(
+            session,
+            "reject",
+            ("field", "value", "reason"),
+            [
+                (first_row_no + position, error.field, _storable(error.value), _storable(error.reason))
+                for position, error in rejects
+            ],
+        )
+
+    async def _copy(
+        self, session: WriteSession, name: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
+    ) -> None:
+        if rows:
+            await session.copy(SCHEMA, self._bare(name), ("row_no", *columns), rows)
+
+    async def reject_where(self, session: WriteSession, query: str) -> None:
+        """Reject the rows a query finds; it selects row_no, field, value and reason."""
+        await session.execute(f"INSERT INTO {self.table('reject')} (row_no, field, value, reason) {query}")
+
+    def accepted(self, name: str) -> str:
+        """Return a subquery of a staging table's rows that are not rejected."""
+        return (
+            f"(SELECT * FROM {self.table(name)} AS kept WHERE NOT EXISTS"
+            f" (SELECT FROM {self.table('reject')} AS rejected WHERE rejected.row_no = kept.row_no))"
+        )
+
+    async def upsert(self, session: WriteSession, insert: str, name: str, key: Sequence[str]) -> None:
+        """Run an INSERT … ON CONFLICT without its RETURNING, and note the outcome of the rows it changed.
+
+        `key` names the target's key columns, which stand in the staging table `name` too.
+        """
+        match = " AND ".join(f"staged.{column} = changed.{column}" for column in key)
+        await session.execute(
+            f"WITH changed AS ({insert} RETURNING {', '.join(key)}, xmax = 0 AS is_insert)"
+            f" INSERT INTO {self.table('outcome')} (row_no, is_insert)"
+            f" SELECT staged.row_no, changed.is_insert FROM changed"
+            f" JOIN {self.accepted(name)} AS staged ON {match}"
+        )
+
+    async def counts(self, session: WriteSession) -> Counts:
+        """Count how the rows ended; before publishing, every row not rejected counts as unchanged."""
+        result = await session.execute(
+            f"""
+            SELECT count(*) AS processed,
+                   count(*) FILTER (WHERE failed.row_no IS NULL AND changed.is_insert) AS inserted,
+                   count(*) FILTER (WHERE failed.row_no IS NULL AND NOT changed.is_insert) AS updated,
+                   count(*) FILTER (WHERE failed.row_no IS NULL AND changed.row_no IS NULL) AS unchanged,
+                   count(failed.row_no) AS failed
+            FROM {self.table("raw")} AS raw
+            LEFT JOIN (SELECT DISTINCT row_no FROM {self.table("reject")}) AS failed USING (row_no)
+            LEFT JOIN (SELECT row_no, bool_or(is_insert) AS is_insert FROM {self.table("outcome")} GROUP BY row_no)
+                AS changed USING (row_no)
+            """
+        )
+        return Counts(**result.mappings().one())
+
+    async def keep_raw(self, session: WriteSession) -> None:
+        """Bring raw_record up to date with the raw rows; one that came back the same is not rewritten."""
+        await session.execute(
+            f"""
+            INSERT INTO raw_record (source, external_id, payload, run_id)
+            SELECT DISTINCT ON (source, external_id) source, external_id, payload, {self.run_id}
+            FROM {self.table("raw")} ORDER BY source, external_id, row_no DESC
+            ON CONFLICT (source, external_id) DO UPDATE
+            SET payload = excluded.payload, run_id = excluded.run_id, received_at = now()
+            WHERE raw_record.payload <> excluded.payload
+            """
+        )
+
+    async def keep_rejects(self, session: WriteSession) -> None:
+        """Put the rejected rows into quarantine, one entry a row; a row still there from before is renewed."""
+        await session.execute(
+            f"""
+            INSERT INTO quarantine (source, external_id, payload, field, value, reason, run_id)
+            SELECT DISTINCT ON (source, external_id) source, external_id, payload, field, value, reason, {self.run_id}
+            FROM {self.table("reject")} JOIN {self.table("raw")} USING (row_no)
+            ORDER BY source, external_id, row_no DESC, reason
+            ON CONFLICT (source, external_id) WHERE resolved_run_id IS NULL DO UPDATE
+            SET payload = excluded.payload, field = excluded.field, value = excluded.value,
+                reason = excluded.reason, run_id = excluded.run_id, quarantined_at = now()
+            """
+        )
+
+    async def release(self, session: WriteSession) -> None:
+        """Mark quarantined rows as resolved that this run loaded."""
+        await session.execute(
+            f"""
+            UPDATE quarantine SET resolved_run_id = {self.run_id}
+            FROM {self.accepted("raw")} AS loaded
+            WHERE quarantine.resolved_run_id IS NULL AND quarantine.source = loaded.source
+              AND quarantine.external_id = loaded.external_id
+            """
+        )
+
+
+def _storable(value: str | None) -> str | None:
+    """Make a text PostgreSQL can store: NUL and lone surrogates are written as escapes."""
+    if value is None:
+        return None
+    return value.replace("\0", "\\u0000").encode("utf-8", "backslashreplace").decode()
