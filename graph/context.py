@@ -1,0 +1,44 @@
+"""What one operation has at hand: a snapshot of the database, its loaders, and what it had to cut."""
+
+from functools import cached_property
+from typing import Any
+
+import strawberry
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from db.session import ReadSession
+from graph.dataloaders import Loaders
+
+
+class Context:
+    """The state of one operation; it takes a database connection at its first read."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+        self.truncated: list[dict[str, Any]] = []
+
+    @cached_property
+    def session(self) -> ReadSession:
+        """The snapshot that every read of the operation sees."""
+        return ReadSession(self.engine)
+
+    @cached_property
+    def loaders(self) -> Loaders:
+        """The loaders of the operation; they belong to the running loop."""
+        return Loaders(self.session)
+
+    def fresh(self) -> "Context":
+        """Return the context of another operation over the same database."""
+        return Context(self.engine)
+
+    def tell_cut(self, path: list[str | int], limit: int) -> None:
+        """Have the response say, in `extensions.truncated`, that a list was cut."""
+        self.truncated.append({"path": path, "limit": limit})
+
+    async def close(self) -> None:
+        """Give the connection back."""
+        if "session" in self.__dict__:
+            await self.session.close()
+
+
+Info = strawberry.Info[Context, None]

@@ -1,0 +1,63 @@
+"""The loaders of one operation: however many parents ask, one statement a level and set of arguments."""
+
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from typing import TypeVar
+
+from aiodataloader import DataLoader
+
+from db import lookups
+from db.lookups import InfluencePage, Neighbours
+from db.models.atlas import Agent, Dataset, Entity, Influence, Work
+from db.models.operations import EtlRun
+from db.session import ReadSession
+
+K = TypeVar("K", bound=Hashable)
+A = TypeVar("A", bound=Hashable)
+V = TypeVar("V")
+
+
+class Loaders:
+    """Made inside the running loop, for one operation.
+
+    Those of lists take (parent's id, arguments) as a key and give one entry more than asked for when there are more.
+    """
+
+    def __init__(self, session: ReadSession) -> None:
+        self.entities_by_id: DataLoader[int, Entity | None] = _single(session, lookups.entities_by_id)
+        self.datasets_by_name: DataLoader[str, Dataset | None] = _single(session, lookups.datasets_by_name)
+        self.runs_by_id: DataLoader[int, EtlRun | None] = _single(session, lookups.runs_by_id)
+        self.neighbours_by_entity: DataLoader[tuple[int, Neighbours], list[Entity]]
+        self.neighbours_by_entity = _listed(session, lookups.neighbours_by_entity, list)
+        self.works_by_agent: DataLoader[tuple[int, int], list[Work]]
+        self.works_by_agent = _listed(session, lookups.works_by_agent, list)
+        self.authors_by_work: DataLoader[tuple[int, int], list[Agent]]
+        self.authors_by_work = _listed(session, lookups.authors_by_work, list)
+        self.influences_by_entity: DataLoader[tuple[int, InfluencePage], list[tuple[Influence, Entity]]]
+        self.influences_by_entity = _listed(session, lookups.influences_by_entity, list)
+        self.influence_counts_by_entity: DataLoader[tuple[int, InfluencePage], int]
+        self.influence_counts_by_entity = _listed(session, lookups.influence_counts_by_entity, int)
+
+
+def _single(
+    session: ReadSession, load: Callable[[ReadSession, Sequence[K]], Awaitable[Mapping[K, V]]]
+) -> DataLoader[K, V | None]:
+    async def batch(keys: list[K]) -> list[V | None]:
+        found = await load(session, keys)
+        return [found.get(key) for key in keys]
+
+    return DataLoader(batch)
+
+
+def _listed(
+    session: ReadSession,
+    load: Callable[[ReadSession, Sequence[int], A], Awaitable[Mapping[int, V]]],
+    empty: Callable[[], V],
+) -> DataLoader[tuple[int, A], V]:
+    async def batch(keys: list[tuple[int, A]]) -> list[V]:
+        by_arguments: dict[A, list[int]] = {}
+        for parent, arguments in keys:
+            by_arguments.setdefault(arguments, []).append(parent)
+        found = {arguments: await load(session, parents, arguments) for arguments, parents in by_arguments.items()}
+        return [found[arguments].get(parent) or empty() for parent, arguments in keys]
+
+    return DataLoader(batch)

@@ -1,0 +1,117 @@
+"""Every error a client sees: a message with the value and the fix, and a stable code in `extensions.code`."""
+
+import logging
+from collections.abc import Iterator
+from enum import StrEnum
+
+from graphql import FieldNode, GraphQLError, GraphQLSyntaxError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from db.errors import DatabaseUnavailableError, InvalidDateError, InvalidKeyError
+
+logger = logging.getLogger(__name__)
+
+MAX_TEXT_LENGTH = 500
+
+_CANCELLED_BY_TIMEOUT = "57014"
+# Connection lost, out of resources, shutting down, snapshot lost on a replica, database gone, login refused.
+_UNAVAILABLE_STATES = ("08", "53", "57P", "40", "3D", "28")
+
+
+class Code(StrEnum):
+    """What kind of error it is; clients may rely on these."""
+
+    SYNTAX = "SYNTAX"
+    VALIDATION = "VALIDATION"
+    BAD_INPUT = "BAD_INPUT"
+    NOT_FOUND = "NOT_FOUND"
+    LIMIT = "LIMIT"
+    TIMEOUT = "TIMEOUT"
+    UNAVAILABLE = "UNAVAILABLE"
+    INTERNAL = "INTERNAL"
+
+
+class RequestError(GraphQLError):
+    """An error whose message is written for the client."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message, extensions={"code": code.value})
+
+
+def bad_input(message: str) -> RequestError:
+    """Make the error of an argument that cannot be used as given."""
+    return RequestError(Code.BAD_INPUT, message)
+
+
+def check_text(name: str, value: str) -> str:
+    """Return a text argument that PostgreSQL can take; raises RequestError for any other."""
+    if len(value) > MAX_TEXT_LENGTH:
+        raise bad_input(f"{name} has {len(value)} characters: give at most {MAX_TEXT_LENGTH}")
+    if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in value):
+        raise bad_input(f"{name} {value[:40]!r} has a NUL or half a character in it: give plain Unicode text")
+    return value
+
+
+def presentable(error: GraphQLError, *, is_before_execution: bool) -> GraphQLError:
+    """Return the error as the client may see it; what nobody foresaw is logged and masked."""
+    code, message = _code_and_message(error, is_before_execution)
+    if code is Code.INTERNAL:
+        logger.error("a resolver failed at %s", error.path, exc_info=error.original_error or error)
+    elif code is Code.UNAVAILABLE:
+        logger.warning("the database is not available: %s", error.original_error)
+    return GraphQLError(
+        message,
+        nodes=error.nodes,
+        source=error.source,
+        positions=error.positions,
+        path=error.path,
+        extensions={**(error.extensions or {}), "code": code.value},
+    )
+
+
+def _code_and_message(error: GraphQLError, is_before_execution: bool) -> tuple[Code, str]:
+    for cause in _causes(error):
+        if found := _explain(cause):
+            return found
+    if isinstance(error, GraphQLSyntaxError):
+        return Code.SYNTAX, error.message
+    is_plain = error.original_error is None or isinstance(error.original_error, GraphQLError)
+    if is_before_execution and is_plain:
+        return Code.VALIDATION, error.message
+    if error.original_error is None and not _is_about_a_result(error):
+        return Code.BAD_INPUT, error.message
+    return Code.INTERNAL, "Something went wrong on the server: try again, and report it if it stays."
+
+
+def _is_about_a_result(error: GraphQLError) -> bool:
+    """Tell errors of a result, such as null where none may be, from errors of the variables and arguments."""
+    return error.path is not None and all(isinstance(node, FieldNode) for node in error.nodes or ())
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = getattr(cause, "original_error", None) or getattr(cause, "orig", None) or cause.__cause__
+
+
+def _explain(cause: BaseException) -> tuple[Code, str] | None:
+    if isinstance(cause, RequestError):
+        return Code((cause.extensions or {})["code"]), cause.message
+    if isinstance(cause, InvalidKeyError | InvalidDateError):
+        return Code.BAD_INPUT, str(cause)
+    if isinstance(cause, DatabaseUnavailableError | PoolTimeoutError | ConnectionError | TimeoutError):
+        return _unavailable()
+    if isinstance(cause, DBAPIError) and cause.connection_invalidated:
+        return _unavailable()
+    state = getattr(cause, "sqlstate", None)
+    if state == _CANCELLED_BY_TIMEOUT:
+        return Code.TIMEOUT, "The query took too long in the database: ask for fewer rows, steps or types."
+    if isinstance(state, str) and state.startswith(_UNAVAILABLE_STATES):
+        return _unavailable()
+    return None
+
+
+def _unavailable() -> tuple[Code, str]:
+    return Code.UNAVAILABLE, "The database cannot answer at the moment: try again shortly."

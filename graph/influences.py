@@ -1,0 +1,161 @@
+"""Edges as their entities list them, and where they come from."""
+
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import strawberry
+
+from db.lookups import InfluencePage, InfluencePosition
+from db.models import atlas as models
+from db.models.atlas import RelationshipType
+from graph.context import Info
+from graph.errors import bad_input
+from graph.pagination import TOTAL_COUNT, PageInfo, check_first, decode_cursor, encode_cursor, page_info, resolved
+from graph.scalars import BigInt, described, given
+
+if TYPE_CHECKING:
+    from graph.atlas import Entity
+
+CURSOR = "INFLUENCES"
+
+
+class Direction(Enum):
+    """Which way to follow edges."""
+
+    BACKWARD = "BACKWARD"
+    FORWARD = "FORWARD"
+
+
+described(
+    Direction,
+    "Direction",
+    "Which way to follow edges. An edge leads from its source, the earlier or enabling side, to its target.",
+    {
+        "BACKWARD": "From target to source: what came before, what enabled it, what must be learnt first.",
+        "FORWARD": "From source to target: what it led to.",
+    },
+)
+
+
+@strawberry.type(description="Where facts come from, and on what terms they may be used.")
+class Dataset:
+    """GraphQL's view of a row of `dataset`."""
+
+    name: str = strawberry.field(description='The short name that filters use: "wikidata".')
+    title: str = strawberry.field(description="The name for people.")
+    url: str = strawberry.field(description="The dataset's home.")
+    licence: str = strawberry.field(description='The licence of its facts: "CC0 1.0".')
+    licence_url: str = strawberry.field(description="The licence's text.")
+    attribution: str = strawberry.field(description="Whom to credit where you show its facts.")
+
+
+async def dataset_of(root: strawberry.Parent[models.Entity], info: Info) -> models.Dataset | None:
+    """Return an entity's dataset."""
+    return await info.context.loaders.datasets_by_name.load(root.dataset)
+
+
+async def _named_dataset(root: "strawberry.Parent[Provenance]", info: Info) -> models.Dataset | None:
+    return await info.context.loaders.datasets_by_name.load(root.dataset_name)
+
+
+@strawberry.type(description="A statement that an edge rests on.")
+class Provenance:
+    """One entry of an edge's provenance."""
+
+    dataset_name: strawberry.Private[str]
+    dataset: Dataset | None = resolved(_named_dataset, "The dataset that says so.")
+    rule: str = strawberry.field(description='The property or rule that made the edge: "P737", "prerequisite".')
+    statement: str | None = strawberry.field(description="The statement's or row's id there; null when it has none.")
+    confidence: float = strawberry.field(description="How far the rule is to be trusted, 0 to 1.")
+    is_derived: bool = strawberry.field(description="Whether it was derived by rule instead of being stated.")
+
+
+def provenance_of(root: strawberry.Parent[Any]) -> list[Provenance]:
+    """List what an edge's `provenance_map` holds, by dataset and rule."""
+    return [
+        Provenance(
+            dataset_name=key.partition("/")[0],
+            rule=key.partition("/")[2],
+            statement=entry.get("statement"),
+            confidence=entry["confidence"],
+            is_derived=entry["derived"],
+        )
+        for key, entry in sorted(root.provenance_map.items())
+    ]
+
+
+@strawberry.type(description="An edge of an entity, with the entity on its far side.")
+class InfluenceEdge:
+    """Relay's edge, with what is known of the edge itself."""
+
+    provenance_map: strawberry.Private[dict[str, Any]]
+    cursor: str = strawberry.field(description="The edge's position: give it as `after`.")
+    node: Annotated["Entity", strawberry.lazy("graph.atlas")] = strawberry.field(
+        description="The entity on the far side."
+    )
+    type: RelationshipType = strawberry.field(description="What the edge says.")
+    confidence: float = strawberry.field(description="How sure the edge is, 0 to 1.")
+    is_derived: bool = strawberry.field(description="Whether it rests on rules alone, not on statements.")
+    note: str | None = strawberry.field(description="Why, in words, where the source says so.")
+    provenance: list[Provenance] = resolved(provenance_of, "The statements it rests on.")
+
+
+async def _influence_count(root: "strawberry.Parent[InfluenceConnection]", info: Info) -> int:
+    return await info.context.loaders.influence_counts_by_entity.load(root.counted)
+
+
+@strawberry.type(description="A page of an entity's edges.")
+class InfluenceConnection:
+    """Relay's connection of an entity's edges."""
+
+    counted: strawberry.Private[tuple[int, InfluencePage]]
+    edges: list[InfluenceEdge] = strawberry.field(description="The edges, by type and then by id.")
+    page_info: PageInfo = strawberry.field(description="Where the page stands in the list.")
+    total_count: BigInt = resolved(_influence_count, TOTAL_COUNT)
+
+
+async def influences_of(
+    root: strawberry.Parent[models.Entity],
+    info: Info,
+    direction: Annotated[
+        Direction, strawberry.argument(description="Edges that end here (BACKWARD) or begin here (FORWARD).")
+    ] = Direction.BACKWARD,
+    types: Annotated[
+        list[RelationshipType] | None, strawberry.argument(description="Only edges of these types; all when left out.")
+    ] = strawberry.UNSET,
+    first: Annotated[int, strawberry.argument(description="The size of a page, up to 100.")] = 20,
+    after: Annotated[str | None, strawberry.argument(description="The cursor to go on after.")] = strawberry.UNSET,
+) -> InfluenceConnection:
+    """List an entity's edges of one direction."""
+    cursor = given(after)
+    position = None if cursor is None else _position(cursor)
+    wanted = tuple(sorted(set(given(types) or ())))
+    backward = direction is Direction.BACKWARD
+    page = InfluencePage(backward, wanted, check_first(first), position)
+    found = await info.context.loaders.influences_by_entity.load((root.id, page))
+    edges = [_edge(influence, far) for influence, far in found[:first]]
+    cursors = [edge.cursor for edge in edges]
+    return InfluenceConnection(
+        counted=(root.id, InfluencePage(backward, wanted)),
+        edges=edges,
+        page_info=page_info(cursors, has_next=len(found) > first, has_previous=position is not None),
+    )
+
+
+def _position(cursor: str) -> InfluencePosition:
+    edge_type, far_id = decode_cursor(cursor, CURSOR, str, int)
+    if edge_type not in RelationshipType.__members__:
+        raise bad_input(f"cursor {cursor!r} is not one of this list: give an endCursor of `influences`")
+    return RelationshipType(edge_type), far_id
+
+
+def _edge(influence: models.Influence, far: Any) -> InfluenceEdge:
+    return InfluenceEdge(
+        provenance_map=influence.provenance,
+        cursor=encode_cursor(CURSOR, (influence.type, far.id)),
+        node=far,
+        type=influence.type,
+        confidence=influence.confidence,
+        is_derived=influence.is_derived,
+        note=influence.note,
+    )

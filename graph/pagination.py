@@ -1,0 +1,121 @@
+"""Keyset pages as Relay connections: a cursor is the position of an entry in its order, so deep pages cost no more."""
+
+import base64
+import binascii
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+import orjson
+import strawberry
+
+from graph.context import Info
+from graph.errors import bad_input
+from graph.scalars import BigInt
+
+MAX_PAGE = 100
+TOTAL_COUNT = "How many entries there are on all pages. It is counted only when you ask, which takes longer."
+
+T = TypeVar("T")
+Count = Callable[[], Awaitable[int]]
+
+
+def resolved(resolver: Callable[..., Any], description: str) -> Any:
+    """Make a field whose resolver returns rows of the database where the annotation names their GraphQL type."""
+    return strawberry.field(resolver=resolver, description=description)
+
+
+@strawberry.type(description="Where a page stands in its list.")
+class PageInfo:
+    """Relay's page information."""
+
+    has_next_page: bool = strawberry.field(
+        description="Whether more follows: get it with `after: endCursor`. When paging backwards, true before a cursor."
+    )
+    has_previous_page: bool = strawberry.field(
+        description="Whether something precedes: get it with `before: startCursor`. When paging forwards, true after a"
+        " cursor."
+    )
+    start_cursor: str | None = strawberry.field(description="The first entry's cursor; null on an empty page.")
+    end_cursor: str | None = strawberry.field(description="The last entry's cursor; null on an empty page.")
+
+
+@strawberry.type(description="An entry of a page.")
+class Edge(Generic[T]):
+    """Relay's edge."""
+
+    cursor: str = strawberry.field(description="The entry's position: give it as `after` or `before`.")
+    node: T = strawberry.field(description="The entry itself.")
+
+
+async def _total_count(root: "strawberry.Parent[Connection[Any]]") -> int:
+    return await root.count()
+
+
+@strawberry.type(description="A page of a list, as Relay's Cursor Connections Specification has it.")
+class Connection(Generic[T]):
+    """Relay's connection."""
+
+    count: strawberry.Private[Count]
+    edges: list[Edge[T]] = strawberry.field(description="The entries with their cursors.")
+    page_info: PageInfo = strawberry.field(description="Where the page stands in the list.")
+    total_count: BigInt = resolved(_total_count, TOTAL_COUNT)
+
+
+def connection(entries: Sequence[tuple[str, Any]], count: Count, *, has_next: bool, has_previous: bool) -> Any:
+    """Make a page of (cursor, entry); entries are rows of the database."""
+    edges = [Edge(cursor=cursor, node=node) for cursor, node in entries]
+    page = page_info([cursor for cursor, _ in entries], has_next=has_next, has_previous=has_previous)
+    return Connection(count=count, edges=edges, page_info=page)
+
+
+def page_info(cursors: Sequence[str], *, has_next: bool, has_previous: bool) -> PageInfo:
+    """Make the page information of a page's cursors."""
+    return PageInfo(
+        has_next_page=has_next,
+        has_previous_page=has_previous,
+        start_cursor=cursors[0] if cursors else None,
+        end_cursor=cursors[-1] if cursors else None,
+    )
+
+
+def check_first(first: int, name: str = "first") -> int:
+    """Return a page size; raises RequestError when it is out of range."""
+    if not 0 <= first <= MAX_PAGE:
+        raise bad_input(f"{name} is {first}: give 0 to {MAX_PAGE}, and page on with a cursor for more")
+    return first
+
+
+def cut(info: Info, found: Sequence[T], first: int) -> list[T]:
+    """Return the first of a list; when there was one more, the response's extensions tell that it was cut."""
+    if len(found) > first:
+        info.context.tell_cut(info.path.as_list(), first)
+    return list(found[:first])
+
+
+def encode_cursor(order: str, position: Sequence[object]) -> str:
+    """Write a position as opaque text; the order's name keeps it from being used in another one."""
+    return base64.urlsafe_b64encode(orjson.dumps([order, *position])).rstrip(b"=").decode()
+
+
+def decode_cursor(text: str, order: str, *types: type | tuple[type, ...]) -> tuple[Any, ...]:
+    """Read a position whose parts have the types; raises RequestError when the cursor is not one of this order."""
+    try:
+        padded = text.encode("ascii") + b"=" * (-len(text) % 4)
+        found = orjson.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+    except (binascii.Error, ValueError):
+        found = None
+    if isinstance(found, list) and len(found) == len(types) + 1 and found[0] == order:
+        position = tuple(found[1:])
+        if all(_fits(part, kind) for part, kind in zip(position, types, strict=True)):
+            return position
+    raise bad_input(
+        f"cursor {text[:60]!r} is not one of this list: give a startCursor or endCursor of the same field and order"
+    )
+
+
+def _fits(part: object, kind: type | tuple[type, ...]) -> bool:
+    if isinstance(part, bool):
+        return False
+    if isinstance(part, int) and not -(2**63) <= part < 2**63:
+        return False
+    return isinstance(part, kind) and not (isinstance(part, str) and "\0" in part)
