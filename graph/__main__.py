@@ -1,0 +1,189 @@
+"""`python -m graph`: start everything and serve."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import SettingsError
+
+from db.embedded import database
+from db.errors import AtlasError, ConfigurationError
+from db.settings import Settings
+
+INTERRUPTED = 130
+BACKLOG = 2048
+# Above the 60 seconds after which most proxies let go of an idle connection, so that the proxy closes it first.
+KEEP_ALIVE_SECONDS = 75
+GRACE_SECONDS = 10
+
+
+def _variable(name: str) -> str:
+    field = Settings.model_fields.get(name)
+    alias = field.validation_alias if field is not None else name
+    return alias if isinstance(alias, str) else f"ATLAS_{name.upper()}"
+
+
+def _explain(name: str, field: FieldInfo) -> str:
+    default = "" if field.default in (None, ()) else f" [{field.default}]"
+    return f"  {_variable(name)}\n      {field.description}{default}"
+
+
+HELP = f"""Start Chronos Atlas: PostgreSQL, its tables, the sample data if there is none yet, and the GraphQL server.
+
+The embedded PostgreSQL keeps its data in the data directory and stops with the last program that uses it;
+with DATABASE_URL that database is used instead and none is started. Ctrl-C or SIGTERM stops everything.
+
+\b
+Environment, which the options override:
+{chr(10).join(_explain(name, field) for name, field in Settings.model_fields.items())}
+
+\b
+Exit codes: 0 stopped on request, 1 could not start or serve (one line on stderr says why),
+2 wrong usage, {INTERRUPTED} interrupted before serving."""
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+def _option(name: str) -> Any:
+    return typer.Option(help=f"{Settings.model_fields[name].description}; else {_variable(name)}.")
+
+
+@app.command(help=HELP)
+def main(
+    host: Annotated[str | None, _option("host")] = None,
+    port: Annotated[int | None, _option("port")] = None,
+    data_dir: Annotated[Path | None, _option("data_dir")] = None,
+) -> None:
+    try:
+        settings = _read_settings({"host": host, "port": port, "data_dir": data_dir})
+        with _listen(settings.host, settings.port) as listener:
+            _run(settings, listener)
+    except AtlasError as error:
+        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _read_settings(flags: dict[str, Any]) -> Settings:
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        raise ConfigurationError(f"{_variable(name)} is {first['input']!r}: {first['msg']}") from error
+    except SettingsError as error:
+        raise ConfigurationError(f"{error}: {error.__cause__}") from error
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Claim the port: clients that come before everything is up wait in its queue."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            # Two bound sockets may share a port until one of them listens.
+            listener.listen(BACKLOG)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot listen on {host} port {port} ({error.strerror}): choose another with --host and --port"
+        ) from error
+    return listener
+
+
+def _run(settings: Settings, listener: socket.socket) -> None:
+    with database(settings) as url:
+        # Imported late: a busy port or an unusable directory is told at once.
+        from db.migrations import upgrade
+        from db.session import is_empty
+
+        upgrade(url)
+        if asyncio.run(is_empty(url)):
+            _load_sample(url)
+        from graph.app import create_app
+
+        atlas = create_app(settings, url)
+        _announce(settings, listener)
+        _serve(atlas, listener)
+
+
+def _load_sample(url: str) -> None:
+    typer.echo("The database is empty: loading the sample.", err=True)
+    # A session of its own: a terminal's Ctrl-C comes here, and from here once to the loader.
+    loader = subprocess.Popen(
+        [sys.executable, "-m", "etl", "sample"],
+        env=os.environ | {"DATABASE_URL": url},
+        stdout=sys.stderr,
+        start_new_session=True,
+    )
+    try:
+        code = loader.wait()
+    finally:
+        _end(loader)
+    if code:
+        raise AtlasError(
+            f"the sample was not loaded (python -m etl sample ended with exit code {code}): see the lines above"
+        )
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    if child.poll() is None:
+        child.terminate()
+        try:
+            child.wait(GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def _announce(settings: Settings, listener: socket.socket) -> None:
+    address, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(address, f"[{address}]" if ":" in address else address)
+    where = "DATABASE_URL" if settings.database_url else settings.data_dir.resolve()
+    typer.echo(
+        f"GraphiQL  http://{host}:{port}/graphql\n"
+        f"Health    http://{host}:{port}/health\n"
+        f"Data      {where}\n"
+        "Stop      Ctrl-C"
+    )
+
+
+def _serve(atlas: Any, listener: socket.socket) -> None:
+    import uvicorn
+
+    config = uvicorn.Config(
+        atlas,
+        http="httptools",
+        log_level="warning",
+        access_log=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    server = uvicorn.Server(config)
+    try:
+        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+            runner.run(server.serve(sockets=[listener]))
+    except SystemExit as error:
+        raise AtlasError("the server could not start: see the lines above") from error
+    except KeyboardInterrupt:
+        # How uvicorn hands on the signal that stopped it.
+        if not server.started:
+            raise
+
+
+if __name__ == "__main__":
+    app(prog_name="python -m graph")
