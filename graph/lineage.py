@@ -1,0 +1,181 @@
+"""Walks from an entity: what led to it, what it led to, and how one thing led to another."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Annotated, Any
+
+import strawberry
+
+from db.keys import internal_id
+from db.lookups import entities_by_id
+from db.models import atlas as models
+from db.models.atlas import RelationshipType
+from db.traversal import MAX_DEPTH, MAX_NODES, Cut, PathLimitError, edges_among, shortest_path, walk
+from graph.atlas import AnId, Entity
+from graph.context import Info
+from graph.errors import Code, RequestError, bad_input
+from graph.influences import Direction, Provenance, provenance_of
+from graph.pagination import resolved
+from graph.scalars import described, given
+
+described(
+    Cut,
+    "Cut",
+    "Which bound ended a walk before the graph did.",
+    {
+        "MAX_DEPTH": "There is more beyond `maxDepth`.",
+        "FIRST": "There are more entities than `first`; the nearest are here.",
+        "EDGES": "There are more edges among the entities than the 20000 that are given.",
+    },
+)
+
+DepthArgument = Annotated[int, strawberry.argument(description="How many steps to go at most, up to 32.")]
+NodesArgument = Annotated[int, strawberry.argument(description="How many entities to visit at most, up to 5000.")]
+TypesArgument = Annotated[
+    list[RelationshipType] | None, strawberry.argument(description="Only edges of these types; all when left out.")
+]
+
+
+@strawberry.type(description="An entity that a walk reached.")
+class LineageNode:
+    """An entity and its distance from the start."""
+
+    entity: Entity = strawberry.field(description="The entity.")
+    depth: int = strawberry.field(description="How many steps it is from the start at least.")
+
+
+@strawberry.type(description="An edge between two entities that a walk reached.")
+class LineageEdge:
+    """An edge with both of its sides."""
+
+    provenance_map: strawberry.Private[dict[str, Any]]
+    source: Entity = strawberry.field(description="The earlier or enabling side.")
+    target: Entity = strawberry.field(description="The later or dependent side.")
+    type: RelationshipType = strawberry.field(description="What the edge says.")
+    confidence: float = strawberry.field(description="How sure the edge is, 0 to 1.")
+    is_derived: bool = strawberry.field(description="Whether it rests on rules alone, not on statements.")
+    note: str | None = strawberry.field(description="Why, in words, where the source says so.")
+    provenance: list[Provenance] = resolved(provenance_of, "The statements it rests on.")
+
+
+@strawberry.type(description="What lies before or after an entity: a part of the graph, nearest first.")
+class Lineage:
+    """The outcome of a walk."""
+
+    entity: Entity = strawberry.field(description="Where the walk started.")
+    nodes: list[LineageNode] = strawberry.field(description="The entities reached, each once at its smallest depth.")
+    edges: list[LineageEdge] = strawberry.field(description="The edges among them and the start, of the chosen types.")
+    is_truncated: bool = strawberry.field(description="Whether a bound cut the walk: then there is more to see.")
+    truncated_by: list[Cut] = strawberry.field(description="The bounds that cut it.")
+
+
+@strawberry.type(description="How one entity led to another: a shortest chain of edges.")
+class Path:
+    """A chain from the earlier entity to the later one."""
+
+    length: int = strawberry.field(description="The number of steps; 0 when both are the same entity.")
+    nodes: list[Entity] = strawberry.field(description="The entities on the way, both ends included.")
+    edges: list[LineageEdge] = strawberry.field(description="The edges of each step; a step may have several types.")
+
+
+def check_bounds(max_depth: int, first: int = 0) -> None:
+    """Refuse bounds of a walk that are out of range; raises RequestError."""
+    if not 0 <= max_depth <= MAX_DEPTH:
+        raise bad_input(f"maxDepth is {max_depth}: give 0 to {MAX_DEPTH}")
+    if not 0 <= first <= MAX_NODES:
+        raise bad_input(f"first is {first}: give 0 to {MAX_NODES}")
+
+
+async def _lineage(
+    info: Info,
+    id: AnId,  # noqa: A002
+    direction: Annotated[
+        Direction, strawberry.argument(description="To what led here (BACKWARD) or to what this led to (FORWARD).")
+    ] = Direction.BACKWARD,
+    types: TypesArgument = strawberry.UNSET,
+    max_depth: DepthArgument = 6,
+    first: NodesArgument = 200,
+) -> Lineage | None:
+    check_bounds(max_depth, first)
+    session = info.context.session
+    start = internal_id(id)
+    wanted = given(types) or list(RelationshipType)
+    backward = direction is Direction.BACKWARD
+    reached = await walk(session, start, wanted, backward=backward, max_depth=max_depth, first=first)
+    entities: dict[int, Any] = await entities_by_id(session, [start, *reached.depths])
+    if start not in entities or entities[start].key != id:
+        return None
+    edges, has_more = await edges_among(session, list(entities), wanted) if reached.depths else ([], False)
+    cuts = [*reached.cuts, Cut.EDGES] if has_more else list(reached.cuts)
+    return Lineage(
+        entity=entities[start],
+        nodes=[LineageNode(entity=entities[node], depth=depth) for node, depth in reached.depths.items()],
+        edges=[_edge(edge, entities) for edge in edges],
+        is_truncated=bool(cuts),
+        truncated_by=cuts,
+    )
+
+
+async def _path(
+    info: Info,
+    source: Annotated[strawberry.ID, strawberry.argument(name="from", description="The earlier entity's public id.")],
+    target: Annotated[strawberry.ID, strawberry.argument(name="to", description="The later entity's public id.")],
+    types: TypesArgument = strawberry.UNSET,
+    max_depth: DepthArgument = 12,
+) -> Path | None:
+    check_bounds(max_depth)
+    session = info.context.session
+    wanted = given(types) or list(RelationshipType)
+    try:
+        nodes = await shortest_path(session, internal_id(source), internal_id(target), wanted, max_depth)
+    except PathLimitError as error:
+        message = f"{error} from {source!r} to {target!r}: lower maxDepth or choose fewer types"
+        raise RequestError(Code.LIMIT, message) from error
+    if nodes is None:
+        return None
+    entities: dict[int, Any] = await entities_by_id(session, nodes)
+    if [entities[node].key for node in (nodes[0], nodes[-1]) if node in entities] != [source, target]:
+        return None
+    edges = await _steps(info, nodes, wanted)
+    return Path(
+        length=len(nodes) - 1,
+        nodes=[entities[node] for node in nodes],
+        edges=[_edge(edge, entities) for edge in edges],
+    )
+
+
+async def _steps(info: Info, nodes: list[int], types: Sequence[RelationshipType]) -> list[models.Influence]:
+    if len(nodes) < 2:
+        return []
+    edges, _ = await edges_among(info.context.session, nodes, types)
+    position = {step: number for number, step in enumerate(pairwise(nodes))}
+    steps = [edge for edge in edges if (edge.source_id, edge.target_id) in position]
+    return sorted(steps, key=lambda edge: position[edge.source_id, edge.target_id])
+
+
+def _edge(edge: models.Influence, entities: Mapping[int, Any]) -> LineageEdge:
+    return LineageEdge(
+        provenance_map=edge.provenance,
+        source=entities[edge.source_id],
+        target=entities[edge.target_id],
+        type=edge.type,
+        confidence=edge.confidence,
+        is_derived=edge.is_derived,
+        note=edge.note,
+    )
+
+
+@strawberry.type
+class LineageQuery:
+    """Root fields that walk the graph."""
+
+    lineage: Lineage | None = resolved(
+        _lineage,
+        "What led to an entity or what it led to, over edges of any types, as nodes and edges."
+        " Null when there is no such entity.",
+    )
+    path: Path | None = resolved(
+        _path,
+        "How one entity led to another: a shortest chain of edges from the earlier to the later, always the same one."
+        " Null when there is none within `maxDepth`, or no such entity.",
+    )
