@@ -1,0 +1,79 @@
+"""Databases for the tests: one embedded PostgreSQL a session, a migrated template in it, and clones of that."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import count
+
+import pytest
+from sqlalchemy import make_url, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from db.embedded import database as embedded_database
+from db.migrations import upgrade
+from db.session import write_engine
+from db.settings import Settings
+
+Clone = Callable[[str], str]
+
+
+@pytest.fixture(scope="session")
+def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a PostgreSQL server's default database."""
+    with embedded_database(Settings(database_url=None, data_dir=tmp_path_factory.mktemp("atlas"))) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def clone(server_url: str) -> Clone:
+    """Make a copy of a database by name and return the copy's URL; of `template0`, an empty one."""
+    numbers = count(1)
+
+    def make(template: str) -> str:
+        name = f"clone_{next(numbers)}"
+        asyncio.run(_administer(server_url, f'CREATE DATABASE {name} TEMPLATE "{template}" STRATEGY file_copy'))
+        return make_url(server_url).set(database=name).render_as_string(hide_password=False)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def migrated(clone: Clone) -> str:
+    """The name of a database with all migrations and no data, to clone."""
+    url = clone("template0")
+    upgrade(url)
+    return str(make_url(url).database)
+
+
+@pytest.fixture
+def database(clone: Clone, migrated: str) -> str:
+    """The URL of a fresh migrated database that the test may write to."""
+    return clone(migrated)
+
+
+@pytest.fixture
+async def engine(database: str) -> AsyncIterator[AsyncEngine]:
+    """A writing engine on a fresh migrated database."""
+    engine = write_engine(database)
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def sample_url(clone: Clone, migrated: str) -> str:
+    """The URL of a database with the shipped sample, loaded once; tests only read it."""
+    url = clone(migrated)
+    subprocess.run(
+        [sys.executable, "-m", "etl", "sample"], env=os.environ | {"DATABASE_URL": url}, check=True, capture_output=True
+    )
+    return url
+
+
+async def _administer(url: str, statement: str) -> None:
+    engine = write_engine(url)
+    async with engine.connect() as connection:
+        await connection.execution_options(isolation_level="AUTOCOMMIT")
+        await connection.execute(text(statement))
+    await engine.dispose()

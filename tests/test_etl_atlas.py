@@ -1,0 +1,90 @@
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from etl import pipeline
+from etl.pipeline import Options, Report
+from tests.rows import Rows
+
+EDGE = {"from": "Q1", "to": "Q2", "rule": "P184"}
+
+
+async def load(engine: AsyncEngine, *rows: dict[str, Any], name: str = "rows") -> Report:
+    return await pipeline.run(engine, Rows(rows, name), Options())
+
+
+async def query(engine: AsyncEngine, sql: str) -> list[tuple[Any, ...]]:
+    async with engine.connect() as connection:
+        return [tuple(row) for row in await connection.execute(text(sql))]
+
+
+@pytest.mark.parametrize("mention_first", [True, False])
+async def test_mention_is_completed_by_its_own_record(engine: AsyncEngine, mention_first: bool) -> None:
+    rows = [EDGE, {"id": "Q1", "name": "One", "kind": "WORK"}]
+    for row in rows if mention_first else reversed(rows):
+        await load(engine, row)
+    found = await query(engine, "SELECT key, kind::text, is_stub, name FROM entity ORDER BY id")
+    assert found == [("Q1", "WORK", False, "One"), ("Q2", "AGENT", True, None)]
+
+
+async def test_field_a_source_does_not_speak_about_stays(engine: AsyncEngine) -> None:
+    await load(engine, {"id": "Q1", "name": "One", "description": "first"})
+    await load(engine, {"id": "Q1", "name": "Uno"})
+    assert await query(engine, "SELECT name, name_folded, description FROM entity") == [("Uno", "uno", "first")]
+    await load(engine, {"id": "Q1", "description": None})
+    assert await query(engine, "SELECT name, description FROM entity") == [("Uno", None)]
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_statements_of_one_edge_add_up(engine: AsyncEngine, together: bool) -> None:
+    inverse = EDGE | {"rule": "P185", "confidence": 0.5, "derived": True}
+    for rows in [[EDGE, inverse]] if together else [[EDGE], [inverse]]:
+        await load(engine, *rows)
+    rules = "(SELECT array_agg(rule ORDER BY rule) FROM jsonb_object_keys(provenance) AS rule)"
+    sql = f"SELECT confidence::text, is_derived, {rules} FROM influence"
+    assert await query(engine, sql) == [("0.95", False, ["test/P184", "test/P185"])]
+    assert (await load(engine, EDGE)).counts.unchanged == 1
+
+
+async def test_edge_that_time_forbids_is_quarantined(engine: AsyncEngine) -> None:
+    await load(engine, {"id": "Q1", "name": "Late"}, {"id": "Q2", "name": "Early"})
+    async with engine.begin() as connection:
+        await connection.execute(text("UPDATE entity SET start_year = 1900, start_first = 693596 WHERE id = 1"))
+        await connection.execute(text("UPDATE entity SET end_year = 1800, end_last = 657438 WHERE id = 2"))
+    harmless = [{"from": "Q2", "to": f"Q{number}", "rule": "P737"} for number in range(3, 20)]
+    assert (await load(engine, EDGE, EDGE | {"type": "PART_OF", "rule": "P361"}, *harmless)).counts.failed == 1
+    assert await query(engine, "SELECT external_id, reason FROM quarantine") == [
+        ("Q1-Q2-P184", "Q1 begins in 1900, after Q2 ended in 1800: it cannot have led there")
+    ]
+    assert await query(engine, "SELECT type::text FROM influence WHERE source_id = 1") == [("PART_OF",)]
+
+
+async def test_second_key_of_an_internal_id_is_quarantined(engine: AsyncEngine) -> None:
+    await load(engine, {"id": "test:one", "name": "One"})
+    async with engine.begin() as connection:
+        await connection.execute(text("UPDATE entity SET key = 'test:other'"))
+    rows = [{"id": f"Q{number}"} for number in range(1, 20)]
+    assert (await load(engine, *rows, {"id": "test:one", "name": "Uno"})).counts.failed == 1
+    reasons = await query(engine, "SELECT value, reason FROM quarantine")
+    assert reasons == [("test:one", "has the same internal id as test:other")]
+    assert await query(engine, "SELECT name FROM entity WHERE key = 'test:other'") == [("One",)]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"id": "868"}, "is not an id"),
+        ({"id": "Q1", "name": "a\0b"}, "NUL character"),
+        ({"id": "Q1", "name": "x" * 20_001}, "at most 20000"),
+        ({"from": "Q1", "to": "Q1", "rule": "P737"}, "to itself"),
+        ({"from": "Q1", "to": "Q2", "rule": "P737", "confidence": 1.5}, "less than or equal to 1"),
+    ],
+)
+async def test_unfit_row_is_quarantined_with_its_reason(engine: AsyncEngine, row: dict[str, Any], reason: str) -> None:
+    source = Rows([row])
+    source.max_failed_share = 1.0
+    assert (await pipeline.run(engine, source, Options())).counts.failed == 1
+    ((found,),) = await query(engine, "SELECT reason FROM quarantine")
+    assert reason in found

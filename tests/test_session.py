@@ -1,0 +1,35 @@
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from db.session import ReadSession, read_engine, sqlalchemy_url, write_session
+
+
+async def test_copy_rolls_back_with_its_transaction(engine: AsyncEngine) -> None:
+    async with write_session(engine) as session:
+        await session.execute("CREATE TABLE staging.kept (number int)")
+    with pytest.raises(ZeroDivisionError):
+        async with write_session(engine) as session:
+            await session.copy("staging", "kept", ("number",), [(1,)])
+            raise ZeroDivisionError
+    async with write_session(engine) as session:
+        assert (await session.execute("SELECT count(*) FROM staging.kept")).scalar_one() == 0
+
+
+async def test_read_session_cannot_write_and_keeps_its_snapshot(database: str, engine: AsyncEngine) -> None:
+    reading = read_engine(database, 2, 10)
+    session = ReadSession(reading)
+    assert await session.rows(text("SELECT version FROM data_version")) == [(0,)]
+    async with write_session(engine) as writer:
+        await writer.execute("UPDATE data_version SET version = 5")
+    assert await session.rows(text("SELECT version FROM data_version")) == [(0,)]
+    with pytest.raises(DBAPIError, match="read-only transaction"):
+        await session.rows(text("UPDATE data_version SET version = 6"))
+    await session.close()
+    await reading.dispose()
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg2", "postgresql+asyncpg"])
+def test_url_of_any_postgresql_scheme_is_taken(scheme: str) -> None:
+    assert sqlalchemy_url(f"{scheme}://me@host/name").drivername == "postgresql+asyncpg"
