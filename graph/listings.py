@@ -1,0 +1,247 @@
+"""Lists of entities: by filter and order, by words, and the two timelines of the front end."""
+
+from typing import Annotated, TypeVar
+
+import strawberry
+
+from db.dates import MAX_YEAR
+from db.listings import (
+    EntityFilter,
+    EntityOrder,
+    EntityPage,
+    agents_alive,
+    agents_born,
+    count_entities,
+    entity_page,
+    order_value,
+)
+from db.models import atlas as models
+from db.models.atlas import Kind
+from db.search import count_hits, search_page
+from graph.atlas import DEFAULT_FIRST, Agent, Entity, First
+from graph.context import Info
+from graph.errors import bad_input, check_text
+from graph.pagination import Connection, check_first, connection, cut, decode_cursor, encode_cursor, resolved
+from graph.scalars import Year, described, given, given_items
+
+SEARCH_CURSOR = "SEARCH"
+
+T = TypeVar("T")
+
+described(
+    EntityOrder,
+    "EntityOrder",
+    "How a list of entities is ordered. Entities whose name or start is unknown come last, whatever the direction.",
+    {
+        "NAME_ASC": "By name without accents and case, A first.",
+        "NAME_DESC": "By name without accents and case, Z first.",
+        "START_ASC": "By the earliest day of birth, publication or first use; the oldest first.",
+        "START_DESC": "By the earliest day of birth, publication or first use; the newest first.",
+        "ID_ASC": "By Wikidata's number, then all others in a fixed order.",
+        "ID_DESC": "The reverse of ID_ASC.",
+    },
+)
+
+PageSize = Annotated[int | None, strawberry.argument(description="The size of a page, up to 100; 20 when left out.")]
+After = Annotated[str | None, strawberry.argument(description="The cursor to go on after: an `endCursor`.")]
+Kinds = Annotated[list[Kind] | None, strawberry.argument(description="Only entities of these kinds.")]
+
+
+@strawberry.input(description="A range of astronomical years, both ends included.")
+class YearRange:
+    """Years from and to."""
+
+    from_: Year = strawberry.field(name="from", description="The first year; -383 is 384 BCE.")
+    to: Year = strawberry.field(description="The last year.")
+
+
+@strawberry.input(description="What entities must have. All that you give must hold.", name="EntityFilter")
+class EntityFilterInput:
+    """GraphQL's view of `EntityFilter`."""
+
+    kinds: list[Kind] | None = strawberry.field(default=None, description="To be of one of these kinds.")
+    name_starts_with: str | None = strawberry.field(
+        default=None, description="A name that begins so; accents and case do not matter."
+    )
+    disciplines: list[str] | None = strawberry.field(default=None, description="To work in any of these disciplines.")
+    field: str | None = strawberry.field(default=None, description="To belong to this field.")
+    born_between: YearRange | None = strawberry.field(
+        default=None,
+        description="To be an agent who may be born in these years: a birth known only to the century counts when the"
+        " century overlaps them.",
+    )
+    start_between: YearRange | None = strawberry.field(
+        default=None, description="To have a start that may lie in these years, at its precision."
+    )
+    is_stub: bool | None = strawberry.field(default=None, description="To be a stub (true) or to be described (false).")
+    datasets: list[str] | None = strawberry.field(default=None, description="To be described by one of these datasets.")
+
+    def filter(self) -> EntityFilter:
+        """Return what it asks of the database; raises RequestError."""
+        texts = [self.name_starts_with or "", self.field or "", *(self.disciplines or ()), *(self.datasets or ())]
+        for text in texts:
+            check_text("the filter's text", text)
+        return EntityFilter(
+            kinds=_tuple(self.kinds),
+            name_starts_with=self.name_starts_with,
+            disciplines=_tuple(self.disciplines),
+            field=self.field,
+            born_between=_years("bornBetween", self.born_between),
+            start_between=_years("startBetween", self.start_between),
+            is_stub=self.is_stub,
+            datasets=_tuple(self.datasets),
+        )
+
+
+def _tuple(values: list[T] | None) -> tuple[T, ...] | None:
+    return None if values is None else tuple(values)
+
+
+def _years(name: str, given_range: YearRange | None) -> tuple[int, int] | None:
+    if given_range is None:
+        return None
+    return check_years(name, given_range.from_, given_range.to)
+
+
+def check_years(name: str, first: int, last: int) -> tuple[int, int]:
+    """Return a range of years; raises RequestError when it is upside down or out of range."""
+    if first > last:
+        raise bad_input(f"{name} is {first} to {last}: give the earlier year first (BCE years are negative)")
+    if max(abs(first), abs(last)) > MAX_YEAR:
+        raise bad_input(f"{name} is {first} to {last}: years go from {-MAX_YEAR} to {MAX_YEAR}")
+    return first, last
+
+
+async def _entities(
+    info: Info,
+    filter: Annotated[  # noqa: A002
+        EntityFilterInput | None, strawberry.argument(description="What entities must have; all when left out.")
+    ] = strawberry.UNSET,
+    order_by: Annotated[EntityOrder, strawberry.argument(description="How to order them.")] = EntityOrder.NAME_ASC,
+    first: PageSize = strawberry.UNSET,
+    after: After = strawberry.UNSET,
+    last: Annotated[
+        int | None, strawberry.argument(description="Instead of `first`: the size of a page that ends the list.")
+    ] = strawberry.UNSET,
+    before: Annotated[
+        str | None, strawberry.argument(description="With `last`: the cursor to go back from, a `startCursor`.")
+    ] = strawberry.UNSET,
+) -> object:
+    page = _page(order_by, given(first), given(after), given(last), given(before))
+    wanted = filter.filter() if given(filter) else EntityFilter()
+    session = info.context.session
+    found, has_more = await entity_page(session, wanted, order_by, page)
+    has_cursor = page.position is not None
+    return connection(
+        [(encode_cursor(order_by, (order_value(entity, order_by), entity.id)), entity) for entity in found],
+        lambda: count_entities(session, wanted),
+        has_next=has_cursor if page.backward else has_more,
+        has_previous=has_more if page.backward else has_cursor,
+    )
+
+
+def _page(
+    order: EntityOrder, first: int | None, after: str | None, last: int | None, before: str | None
+) -> EntityPage:
+    if (first is not None or after is not None) and (last is not None or before is not None):
+        raise bad_input("first and after page forwards, last and before backwards: give only one of the two pairs")
+    backward = last is not None or before is not None
+    size = check_first(last, "last") if last is not None else check_first(20 if first is None else first)
+    cursor = before if backward else after
+    position = None if cursor is None else decode_cursor(cursor, order, _value_type(order), int)
+    return EntityPage(size, (position[0], position[1]) if position else None, backward)
+
+
+def _value_type(order: EntityOrder) -> type | tuple[type, ...]:
+    if order.startswith("NAME"):
+        return (str, type(None))
+    return (int, type(None)) if order.startswith("START") else type(None)
+
+
+async def _search(
+    info: Info,
+    query: Annotated[str, strawberry.argument(description='What to look for: "godel", "categorical imperative".')],
+    kinds: Kinds = strawberry.UNSET,
+    first: PageSize = strawberry.UNSET,
+    after: After = strawberry.UNSET,
+) -> object:
+    if not check_text("query", query).strip():
+        raise bad_input(f"query is {query!r}: give at least one letter")
+    size = check_first(20 if given(first) is None else first or 0)
+    cursor = given(after)
+    position = None if cursor is None else decode_cursor(cursor, SEARCH_CURSOR, int, (float, int), int)
+    wanted = given(kinds) or list(Kind)
+    session = info.context.session
+    tier, rank, last_id = position or (-1, 0.0, 0)
+    after_hit = (tier, float(rank), last_id) if position else None
+    hits, has_more = await search_page(session, query, wanted, size, after_hit)
+    return connection(
+        [(encode_cursor(SEARCH_CURSOR, hit.position), hit.entity) for hit in hits],
+        lambda: count_hits(session, query, wanted),
+        has_next=has_more,
+        has_previous=position is not None,
+    )
+
+
+async def _timeline_figures(
+    info: Info,
+    discipline: Annotated[
+        list[str | None] | None, strawberry.argument(description='Only agents of any of these: ["philosophy"].')
+    ] = strawberry.UNSET,
+    year_range: Annotated[
+        list[int | None] | None,
+        strawberry.argument(description="Two astronomical years, [-500, -300]: only agents who may be born in them."),
+    ] = strawberry.UNSET,
+    first: First = DEFAULT_FIRST,
+) -> list[models.Agent]:
+    years = None
+    bounds = given(year_range)
+    if bounds is not None:
+        if len(bounds) != 2 or bounds[0] is None or bounds[1] is None:
+            raise bad_input(f"yearRange is {bounds}: give exactly two years, such as [-500, -300]")
+        years = check_years("yearRange", bounds[0], bounds[1])
+    statement = agents_born(_texts("discipline", discipline), years, check_first(first) + 1)
+    return cut(info, await info.context.session.scalars(statement), first)
+
+
+async def _interdisciplinary_context(
+    info: Info,
+    year: Annotated[int, strawberry.argument(description="An astronomical year: 1880, -399 for 400 BCE.")],
+    fields: Annotated[
+        list[str | None] | None, strawberry.argument(description='Only agents of any of these: ["philosophy"].')
+    ] = strawberry.UNSET,
+    first: First = DEFAULT_FIRST,
+) -> list[models.Agent]:
+    statement = agents_alive(year, _texts("fields", fields), check_first(first) + 1)
+    return cut(info, await info.context.session.scalars(statement), first)
+
+
+def _texts(name: str, values: list[str | None] | None) -> list[str] | None:
+    texts = given_items(values)
+    return [check_text(name, text) for text in texts] if texts else None
+
+
+@strawberry.type
+class ListingQuery:
+    """Root fields that list entities."""
+
+    entities: Connection[Entity] = resolved(_entities, "Entities by filter and order, a page at a time.")
+    search: Connection[Entity] = resolved(
+        _search,
+        "Entities by words. Exact names come first, then names that begin so, then entities whose names in any"
+        " language or description hold the words, the best match first. Accents and case do not matter in names; the"
+        " last word may be begun only.",
+    )
+    timeline_figures: list[Agent] | None = resolved(
+        _timeline_figures,
+        "Agents by birth, the oldest first. Those whose birth is unknown are left out; a birth known only to the century"
+        " counts when the century overlaps `yearRange`. When there are more than `first`, `extensions.truncated` of the"
+        " response says so.",
+    )
+    interdisciplinary_context: list[Agent] | None = resolved(
+        _interdisciplinary_context,
+        "Agents who were, or may have been, alive in a year, by birth. When the death is unknown, a life is taken to"
+        " last at most 100 years from the birth, and when the birth is unknown, to have begun at most 100 years before"
+        " the death; agents with neither are left out. When there are more than `first`, `extensions.truncated` of the"
+        " response says so.",
+    )
