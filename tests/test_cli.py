@@ -89,7 +89,7 @@ async def interrupt_load(url: str, interrupts: int) -> tuple[int, str]:
     async with engine.connect() as connection:
         await connection.execution_options(isolation_level="AUTOCOMMIT")
         for _ in range(200):
-            if (await connection.execute(text("SELECT FROM etl_run WHERE processed > 0"))).first() is not None:
+            if (await connection.execute(text("SELECT 1 FROM etl_run WHERE processed > 0"))).first() is not None:
                 break
             await asyncio.sleep(0.05)
         for _ in range(interrupts):
