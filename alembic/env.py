@@ -2,9 +2,9 @@
 
 import asyncio
 
+from alembic import context
 from sqlalchemy import Connection, text
 
-from alembic import context
 from db.models import Base
 from db.session import write_engine
 from db.settings import Settings

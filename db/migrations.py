@@ -3,11 +3,11 @@
 import asyncio
 from pathlib import Path
 
+from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy.exc import DBAPIError
 
-from alembic import command
 from db.errors import DatabaseUnavailableError
 from db.session import check_server, one_line
 

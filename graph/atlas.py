@@ -242,7 +242,7 @@ class Concept(Entity):
         return isinstance(value, models.Concept)
 
 
-async def _node(info: Info, id: AnId) -> models.Entity | None:  # noqa: A002
+async def _node(info: Info, id: AnId) -> models.Entity | None:
     return await entity_by_key(info, id)
 
 
@@ -255,7 +255,7 @@ async def _nodes(
     return [entity if entity and entity.key == key else None for key, entity in zip(ids, found, strict=True)]
 
 
-async def _figure_detail(info: Info, id: AnId) -> models.Entity | None:  # noqa: A002
+async def _figure_detail(info: Info, id: AnId) -> models.Entity | None:
     entity = await entity_by_key(info, id)
     return entity if isinstance(entity, models.Agent) else None
 

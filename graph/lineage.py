@@ -88,7 +88,7 @@ def check_bounds(max_depth: int, first: int = 0) -> None:
 
 async def _lineage(
     info: Info,
-    id: AnId,  # noqa: A002
+    id: AnId,
     direction: Annotated[
         Direction, strawberry.argument(description="To what led here (BACKWARD) or to what this led to (FORWARD).")
     ] = Direction.BACKWARD,

@@ -114,7 +114,7 @@ def check_years(name: str, first: int, last: int) -> tuple[int, int]:
 
 async def _entities(
     info: Info,
-    filter: Annotated[  # noqa: A002
+    filter: Annotated[
         EntityFilterInput | None, strawberry.argument(description="What entities must have; all when left out.")
     ] = strawberry.UNSET,
     order_by: Annotated[EntityOrder, strawberry.argument(description="How to order them.")] = EntityOrder.NAME_ASC,
