@@ -74,27 +74,39 @@ class ReadSession:
         self._session = AsyncSession(engine, expire_on_commit=False, autoflush=False)
         # Loaders of one request run concurrently; a connection runs one statement at a time.
         self._turn = asyncio.Lock()
+        self._is_closed = False
 
-    async def rows(self, statement: Executable, parameters: dict[str, Any] | None = None) -> Sequence[Row[Any]]:
+    async def rows(
+        self, statement: Executable, parameters: dict[str, Any] | None = None
+    ) -> Sequence[Row[*tuple[Any, ...]]]:
         """Run a statement and return all of its rows."""
-        async with self._turn:
+        async with self._open():
             result = await self._session.execute(statement, parameters)
             return result.all()
 
     async def scalars(self, statement: Select[T]) -> Sequence[T]:
         """Run a statement and return the first column of its rows; entities come as Agent, Work or Concept."""
-        async with self._turn:
+        async with self._open():
             return (await self._session.scalars(statement)).all()
 
     async def scalar(self, statement: Select[T]) -> T | None:
         """Run a statement and return the first column of its first row, or None."""
-        async with self._turn:
+        async with self._open():
             return await self._session.scalar(statement)
 
     async def close(self) -> None:
-        """Give the connection back."""
+        """Give the connection back, after the statement that is running; later reads raise RuntimeError."""
+        self._is_closed = True
         async with self._turn:
             await self._session.close()
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[None]:
+        async with self._turn:
+            if self._is_closed:
+                # Loaders outlive a cancelled request: their next statement would take a connection for ever.
+                raise RuntimeError("the request that this session belongs to has ended")
+            yield
 
 
 class WriteSession:
