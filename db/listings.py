@@ -118,7 +118,7 @@ async def count_entities(session: ReadSession, wanted: EntityFilter) -> int:
     return await session.scalar(select(func.count()).select_from(Entity).where(*wanted.conditions())) or 0
 
 
-def agents_born(disciplines: Sequence[str] | None, years: tuple[int, int] | None, limit: int) -> Select[tuple[Agent]]:
+def agents_born(disciplines: Sequence[str] | None, years: tuple[int, int] | None, limit: int) -> Select[Agent]:
     """Select agents by birth; without a range of years, all whose birth is known."""
     statement = select(Agent).where(Agent.start_first.is_not(None))
     if disciplines is not None:
@@ -128,7 +128,7 @@ def agents_born(disciplines: Sequence[str] | None, years: tuple[int, int] | None
     return statement.order_by(Agent.start_first, Agent.id).limit(limit)
 
 
-def agents_alive(year: int, disciplines: Sequence[str] | None, limit: int) -> Select[tuple[Agent]]:
+def agents_alive(year: int, disciplines: Sequence[str] | None, limit: int) -> Select[Agent]:
     """Select agents who may have been alive on some day of a year, by birth.
 
     An unknown end of a life is taken to lie at most LIFETIME_DAYS from the known one; agents without any date are
@@ -145,7 +145,7 @@ def agents_alive(year: int, disciplines: Sequence[str] | None, limit: int) -> Se
 def has_discipline(names: Sequence[str]) -> ColumnElement[bool]:
     """Test for any of the disciplines, as given or in lower case, which is how sources write most of them."""
     spellings = list(dict.fromkeys(spelling for name in names for spelling in (name, name.casefold())))
-    return Entity.disciplines.overlap(literal(spellings, Entity.disciplines.type))
+    return Entity.disciplines.bool_op("&&")(literal(spellings, Entity.disciplines.type))
 
 
 def starts_within(first_year: int, last_year: int) -> ColumnElement[bool]:

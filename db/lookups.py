@@ -158,7 +158,7 @@ async def influence_counts_by_entity(session: ReadSession, ids: Sequence[int], p
     statement = select(near, func.count()).where(is_any(near, ids)).group_by(near)
     if page.types:
         statement = statement.where(is_any(Influence.type, page.types))
-    return {entity_id: count for entity_id, count in await session.rows(statement)}
+    return dict(await session.rows(statement))
 
 
 async def datasets_by_name(session: ReadSession, names: Sequence[str]) -> dict[str, Dataset]:

@@ -106,7 +106,7 @@ async def count_authorships(session: ReadSession) -> int:
 async def status_counts(session: ReadSession) -> dict[RunStatus, int]:
     """Return how many runs ended in each status."""
     rows = await session.rows(select(EtlRun.status, func.count()).group_by(EtlRun.status))
-    found: dict[str, int] = {status: count for status, count in rows}
+    found: dict[str, int] = dict(rows)
     return {status: found.get(status, 0) for status in RunStatus}
 
 
@@ -114,7 +114,7 @@ async def open_quarantine(session: ReadSession) -> dict[str, int]:
     """Return how many rows wait in quarantine, by source."""
     waiting = Quarantine.resolved_run_id.is_(None)
     rows = await session.rows(select(Quarantine.source, func.count()).where(waiting).group_by(Quarantine.source))
-    return {source: count for source, count in rows}
+    return dict(rows)
 
 
 async def source_states(session: ReadSession) -> list[SourceState]:
@@ -146,6 +146,6 @@ async def _last_runs(session: ReadSession, statuses: Sequence[RunStatus]) -> dic
     return {run.source: run for run in await session.scalars(statement)}
 
 
-async def _page(session: ReadSession, statement: Select[tuple[T]], size: int) -> tuple[list[T], bool]:
+async def _page(session: ReadSession, statement: Select[T], size: int) -> tuple[list[T], bool]:
     found = await session.scalars(statement.limit(size + 1))
     return list(found[:size]), len(found) > size

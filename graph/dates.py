@@ -36,7 +36,20 @@ described(
     },
 )
 
-_MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"]
+_MONTHS = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+]
 _ERA_SHOWN_BEFORE = 1000
 """From here on a year needs no era to be read as one: "1844", but "65 CE"."""
 

@@ -1,4 +1,4 @@
-"""GraphQL over HTTP (https://graphql.github.io/graphql-over-http/draft/): what a request must be, how it is answered."""
+"""GraphQL over HTTP (https://graphql.github.io/graphql-over-http/draft/): requests and their answers."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -88,7 +88,7 @@ class Endpoint(GraphQL[Context, None]):
             response["extensions"] = result.extensions
         return response  # type: ignore[return-value]
 
-    async def get_sub_response(self, request: Request) -> Response:
+    async def get_sub_response(self, request: Request | WebSocket) -> Response:
         """Choose how the answer is written."""
         response = await super().get_sub_response(request)
         response.media_type = accepted_media_type(request.headers)
@@ -142,7 +142,9 @@ def _member(data: dict[str, Any], name: str, kind: type, wanted: str) -> Any:
 def _refuse(request: Request, refusal: HTTPException) -> Response:
     message = refusal.reason
     if message == "Unable to parse request body as JSON":
-        message = "the request is not valid JSON in UTF-8: send an object such as {\"query\": \"{ dataVersion { version } }\"}"
+        message = (
+            'the request is not valid JSON in UTF-8: send an object such as {"query": "{ dataVersion { version } }"}'
+        )
     body = {"errors": [{"message": message, "extensions": {"code": Code.BAD_INPUT.value}}]}
     response = _answer(orjson.dumps(body), refusal.status_code, accepted_media_type(request.headers))
     if refusal.status_code == 405:

@@ -128,7 +128,8 @@ async def _entities(
     ] = strawberry.UNSET,
 ) -> object:
     page = _page(order_by, given(first), given(after), given(last), given(before))
-    wanted = filter.filter() if given(filter) else EntityFilter()
+    conditions = given(filter)
+    wanted = conditions.filter() if conditions else EntityFilter()
     session = info.context.session
     found, has_more = await entity_page(session, wanted, order_by, page)
     has_cursor = page.position is not None
@@ -140,9 +141,7 @@ async def _entities(
     )
 
 
-def _page(
-    order: EntityOrder, first: int | None, after: str | None, last: int | None, before: str | None
-) -> EntityPage:
+def _page(order: EntityOrder, first: int | None, after: str | None, last: int | None, before: str | None) -> EntityPage:
     if (first is not None or after is not None) and (last is not None or before is not None):
         raise bad_input("first and after page forwards, last and before backwards: give only one of the two pairs")
     backward = last is not None or before is not None
@@ -234,9 +233,9 @@ class ListingQuery:
     )
     timeline_figures: list[Agent] | None = resolved(
         _timeline_figures,
-        "Agents by birth, the oldest first. Those whose birth is unknown are left out; a birth known only to the century"
-        " counts when the century overlaps `yearRange`. When there are more than `first`, `extensions.truncated` of the"
-        " response says so.",
+        "Agents by birth, the oldest first. Those whose birth is unknown are left out; a birth known only to the"
+        " century counts when the century overlaps `yearRange`. When there are more than `first`, `extensions.truncated`"
+        " of the response says so.",
     )
     interdisciplinary_context: list[Agent] | None = resolved(
         _interdisciplinary_context,

@@ -165,7 +165,9 @@ async def _etl_runs(
     first: Annotated[int, strawberry.argument(description="The size of a page, up to 100.")] = 20,
     after: Annotated[str | None, strawberry.argument(description="The cursor to go on after.")] = strawberry.UNSET,
     source: Annotated[str | None, strawberry.argument(description="Only runs of this source.")] = strawberry.UNSET,
-    status: Annotated[RunStatus | None, strawberry.argument(description="Only runs of this status.")] = strawberry.UNSET,
+    status: Annotated[
+        RunStatus | None, strawberry.argument(description="Only runs of this status.")
+    ] = strawberry.UNSET,
 ) -> object:
     cursor = given(after)
     position = None if cursor is None else decode_cursor(cursor, CURSOR, int)[0]

@@ -32,7 +32,9 @@ class RoadmapNode:
     """A concept and its distance from the goal."""
 
     concept: Concept = strawberry.field(description="The concept.")
-    depth: int = strawberry.field(description="How many steps it is from the goal at least; 1 is a direct prerequisite.")
+    depth: int = strawberry.field(
+        description="How many steps it is from the goal at least; 1 is a direct prerequisite."
+    )
 
 
 @strawberry.type(description="That one concept of a roadmap must be learnt before another.")

@@ -56,7 +56,7 @@ SCALARS: dict[object, ScalarDefinition] = {
     ),
     Year: strawberry.scalar(
         name="Year",
-        description="An astronomical year as a whole number: 1844, 0 for 1 BCE, -383 for 384 BCE, down to -13800000000.",
+        description="An astronomical year as a whole number: 1844, 0 for 1 BCE, -383 for 384 BCE, -13800000000.",
         serialize=int,
         parse_value=_read_year,
     ),
