@@ -116,7 +116,7 @@ class Entity(Node):
         description="An agent's death, a concept's end; null when unknown or when there is none."
     )
     dataset: Dataset = resolved(dataset_of, "The dataset that describes it, with the terms of its use.")
-    influences: InfluenceConnection = resolved(
+    influences: InfluenceConnection | None = resolved(
         influences_of, "The edges that end here or begin here, with their types, certainty and provenance."
     )
 

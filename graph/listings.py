@@ -224,8 +224,8 @@ def _texts(name: str, values: list[str | None] | None) -> list[str] | None:
 class ListingQuery:
     """Root fields that list entities."""
 
-    entities: Connection[Entity] = resolved(_entities, "Entities by filter and order, a page at a time.")
-    search: Connection[Entity] = resolved(
+    entities: Connection[Entity] | None = resolved(_entities, "Entities by filter and order, a page at a time.")
+    search: Connection[Entity] | None = resolved(
         _search,
         "Entities by words. Exact names come first, then names that begin so, then entities whose names in any"
         " language or description hold the words, the best match first. Accents and case do not matter in names; the"

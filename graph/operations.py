@@ -190,5 +190,5 @@ class OperationsQuery:
     """Root fields about the data itself."""
 
     stats: Stats = resolved(_stats, "What there is and how it came: counts, runs, sources, quarantine.")
-    etl_runs: Connection[EtlRun] = resolved(_etl_runs, "The runs of the ETL, the newest first.")
+    etl_runs: Connection[EtlRun] | None = resolved(_etl_runs, "The runs of the ETL, the newest first.")
     data_version: DataVersion | None = resolved(_data_version, "The version of the data.")

@@ -81,7 +81,7 @@ def page_info(cursors: Sequence[str], *, has_next: bool, has_previous: bool) -> 
 def check_first(first: int, name: str = "first") -> int:
     """Return a page size; raises RequestError when it is out of range."""
     if not 0 <= first <= MAX_PAGE:
-        raise bad_input(f"{name} is {first}: give 0 to {MAX_PAGE}, and page on with a cursor for more")
+        raise bad_input(f"{name} is {first}: give 0 to {MAX_PAGE}")
     return first
 
 

@@ -89,6 +89,6 @@ async def _data(
 class RecordQuery:
     """Root fields about raw rows."""
 
-    data: Connection[DataRecord] = resolved(
+    data: Connection[DataRecord] | None = resolved(
         _data, "The rows as their sources gave them, by source and id, a page at a time."
     )
