@@ -11,7 +11,7 @@ from db.keys import internal_id
 from db.models.atlas import DATE_PARTS, Kind, RelationshipType
 from db.session import WriteSession
 from db.text import fold
-from etl.staging import StagedTable, Staging
+from etl.staging import Changes, StagedTable, Staging, upsert
 
 MAX_TEXT_LENGTH = 20_000
 
@@ -95,7 +95,6 @@ FIELD_COLUMNS: dict[str, tuple[str, ...]] = {
 }
 ENTITY_COLUMNS = ("id", "key", "kind", "is_stub", "dataset", *(c for cs in FIELD_COLUMNS.values() for c in cs))
 EDGE_COLUMNS = ("source_id", "type", "target_id", "confidence", "is_derived", "note", "provenance")
-EDGE_KEY = ("source_id", "type", "target_id")
 
 
 class AtlasLoad:
@@ -120,25 +119,25 @@ class AtlasLoad:
                 return "authorship", (internal_id(record.work), internal_id(record.agent))
         raise TypeError(f"{type(record).__name__} is not a record of the atlas")
 
-    async def publish(self, session: WriteSession, staging: Staging) -> None:
+    async def publish(self, session: WriteSession, staging: Staging) -> Changes:
         """Merge entities, then edges and authorships, which refer to them."""
+        changes = Changes()
         await _reject_key_collisions(session, staging)
         covers = await session.execute(
             f"SELECT DISTINCT covers FROM {staging.table('entity')} WHERE NOT is_stub ORDER BY covers"
         )
         for (fields,) in covers.all():
-            await _upsert_described(session, staging, fields)
+            changes += await _upsert_described(session, staging, fields)
         await _insert_mentioned(session, staging)
         await _reject_impossible_times(session, staging)
-        await _upsert_influences(session, staging)
-        await staging.upsert(
+        changes += await _upsert_influences(session, staging)
+        changes += await upsert(
             session,
             f"INSERT INTO authorship (work_id, agent_id, run_id)"
             f" SELECT DISTINCT work_id, agent_id, {staging.run_id} FROM {staging.accepted('authorship')} AS staged"
             f" ON CONFLICT DO NOTHING",
-            "authorship",
-            ("work_id", "agent_id"),
         )
+        return changes
 
 
 def _entity_row(record: EntityRecord) -> tuple[Any, ...]:
@@ -203,13 +202,13 @@ async def _reject_key_collisions(session: WriteSession, staging: Staging) -> Non
     )
 
 
-async def _upsert_described(session: WriteSession, staging: Staging, covers: str) -> None:
+async def _upsert_described(session: WriteSession, staging: Staging, covers: str) -> Changes:
     """Merge the entities whose records speak about the same fields: those fields are set, the others stay."""
     columns = ("kind", "is_stub", *(c for field in covers.split(",") if field for c in FIELD_COLUMNS[field]))
     names = ", ".join(columns)
     updates = ", ".join(f"{column} = excluded.{column}" for column in (*columns, "dataset", "run_id"))
     old, new = (", ".join(f"{row}.{column}" for column in columns) for row in ("entity", "excluded"))
-    await staging.upsert(
+    return await upsert(
         session,
         f"""
         INSERT INTO entity (id, key, dataset, run_id, {names})
@@ -218,15 +217,12 @@ async def _upsert_described(session: WriteSession, staging: Staging, covers: str
         ORDER BY id, row_no DESC
         ON CONFLICT (id) DO UPDATE SET {updates} WHERE ({old}) IS DISTINCT FROM ({new})
         """,
-        "entity",
-        ("id",),
     )
 
 
 async def _insert_mentioned(session: WriteSession, staging: Staging) -> None:
     """Add entities that are only mentioned; of one that is there, at most a missing name is filled in."""
-    await staging.upsert(
-        session,
+    await session.execute(
         f"""
         INSERT INTO entity (id, key, kind, is_stub, dataset, run_id, name, name_folded)
         SELECT DISTINCT ON (id) id, key, kind, true, dataset, {staging.run_id}, name, name_folded
@@ -235,9 +231,7 @@ async def _insert_mentioned(session: WriteSession, staging: Staging) -> None:
         ON CONFLICT (id) DO UPDATE
         SET name = excluded.name, name_folded = excluded.name_folded, run_id = excluded.run_id
         WHERE entity.is_stub AND entity.name IS NULL AND excluded.name IS NOT NULL
-        """,
-        "entity",
-        ("id",),
+        """
     )
 
 
@@ -260,9 +254,9 @@ async def _reject_impossible_times(session: WriteSession, staging: Staging) -> N
     )
 
 
-async def _upsert_influences(session: WriteSession, staging: Staging) -> None:
+async def _upsert_influences(session: WriteSession, staging: Staging) -> Changes:
     """Merge edges: statements add up, the same statement again changes nothing."""
-    await staging.upsert(
+    return await upsert(
         session,
         f"""
         INSERT INTO influence AS kept ({", ".join(EDGE_COLUMNS)}, run_id)
@@ -283,6 +277,4 @@ async def _upsert_influences(session: WriteSession, staging: Staging) -> None:
         WHERE (kept.provenance || excluded.provenance, coalesce(excluded.note, kept.note))
               IS DISTINCT FROM (kept.provenance, kept.note)
         """,
-        "influence",
-        EDGE_KEY,
     )

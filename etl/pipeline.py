@@ -16,7 +16,7 @@ from db.models.operations import RunStatus
 from db.session import WriteSession, one_line, write_session
 from etl import runs
 from etl.source import Batch, Checkpoint, RawRow, RowError, Source
-from etl.staging import Counts, Staging
+from etl.staging import Changes, Counts, Staging
 
 JUDGED_FROM_ROWS = 1000
 """A share of failed rows ends a run early only once this many rows were seen."""
@@ -132,10 +132,10 @@ async def _guarded(
         progress = Progress(total=await source.count(), processed=processed)
         stopped = await _extract(transactions, source, staging, options, checkpoint, progress)
         if stopped:
-            return await _interrupted(transactions, source, staging)
+            return await _interrupted(transactions, source, staging, progress.processed)
         progress.stage = "publishing"
         _tell(options, progress)
-        return await _publish(transactions, source, staging)
+        return await _publish(transactions, source, staging, progress.processed)
     except Exception as error:
         # Where the database itself is gone the run stays RUNNING without its lock, which says as much.
         with contextlib.suppress(OSError, DBAPIError):
@@ -220,26 +220,26 @@ async def _failed(transactions: Transactions, staging: Staging, error: Exception
             await staging.drop(session)
 
 
-async def _interrupted(transactions: Transactions, source: Source, staging: Staging) -> Report:
+async def _interrupted(transactions: Transactions, source: Source, staging: Staging, processed: int) -> Report:
     async with transactions() as session:
         await runs.stop(session, staging.run_id, RunStatus.INTERRUPTED)
-        counts = await staging.counts(session)
+        counts = await staging.counts(session, processed, Changes())
     return Report(staging.run_id, source.name, RunStatus.INTERRUPTED, counts, None)
 
 
-async def _publish(transactions: Transactions, source: Source, staging: Staging) -> Report:
+async def _publish(transactions: Transactions, source: Source, staging: Staging, processed: int) -> Report:
     """Merge the whole run into the tables readers see, in one transaction."""
     async with transactions() as session:
         # One publisher at a time: merges would otherwise wait for each other's rows in any order, and deadlock.
         await session.execute("SELECT version FROM data_version FOR UPDATE")
-        staged = await staging.counts(session)
-        _check_share(source, staged.failed, staged.processed, judged_from=1)
+        staged = await staging.counts(session, processed, Changes())
+        _check_share(source, staged.failed, processed, judged_from=1)
         await _keep_terms(session, source)
-        await source.load.publish(session, staging)
+        changes = await source.load.publish(session, staging)
         await staging.keep_raw(session)
         await staging.keep_rejects(session)
         await staging.release(session)
-        counts = await staging.counts(session)
+        counts = await staging.counts(session, processed, changes)
         version = await runs.finish(session, staging.run_id, counts, RunStatus.DONE)
         await staging.drop(session)
     return Report(staging.run_id, source.name, RunStatus.DONE, counts, version)

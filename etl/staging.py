@@ -35,8 +35,22 @@ class Load(Protocol):
     def stage(self, record: object) -> tuple[str, tuple[Any, ...]]:
         """Return the target a record belongs to and its values, in the order of that table's columns."""
 
-    async def publish(self, session: WriteSession, staging: "Staging") -> None:
-        """Merge the staged rows that are not rejected into their targets, and note each row's outcome."""
+    async def publish(self, session: WriteSession, staging: "Staging") -> "Changes":
+        """Merge the staged rows that are not rejected into their targets.
+
+        A raw row makes one record that counts as it, and perhaps mentions of others, which do not count.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """How many records were new, and how many differed from what was there."""
+
+    inserted: int = 0
+    updated: int = 0
+
+    def __add__(self, other: "Changes") -> "Changes":
+        return Changes(self.inserted + other.inserted, self.updated + other.updated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +86,6 @@ class Staging:
         await session.execute(
             f"CREATE TABLE {self.table('reject')} (row_no bigint, field text, value text, reason text)"
         )
-        await session.execute(f"CREATE TABLE {self.table('outcome')} (row_no bigint, is_insert boolean)")
         for staged in self.load.tables:
             extra = "".join(f", NULL::{sql_type} AS {name}" for name, sql_type in staged.extra.items())
             await session.execute(
@@ -87,7 +100,7 @@ class Staging:
 
     async def drop(self, session: WriteSession) -> None:
         """Drop the tables, if they are there."""
-        for name in ("raw", "reject", "outcome", *(staged.target for staged in self.load.tables)):
+        for name in ("raw", "reject", *(staged.target for staged in self.load.tables)):
             await session.execute(f"DROP TABLE IF EXISTS {self.table(name)}")
 
     async def append(
@@ -138,35 +151,12 @@ class Staging:
             f" (SELECT FROM {self.table('reject')} AS rejected WHERE rejected.row_no = kept.row_no))"
         )
 
-    async def upsert(self, session: WriteSession, insert: str, name: str, key: Sequence[str]) -> None:
-        """Run an INSERT … ON CONFLICT without its RETURNING, and note the outcome of the rows it changed.
-
-        `key` names the target's key columns, which stand in the staging table `name` too.
-        """
-        match = " AND ".join(f"staged.{column} = changed.{column}" for column in key)
-        await session.execute(
-            f"WITH changed AS ({insert} RETURNING {', '.join(key)}, xmax = 0 AS is_insert)"
-            f" INSERT INTO {self.table('outcome')} (row_no, is_insert)"
-            f" SELECT staged.row_no, changed.is_insert FROM changed"
-            f" JOIN {self.accepted(name)} AS staged ON {match}"
-        )
-
-    async def counts(self, session: WriteSession) -> Counts:
-        """Count how the rows ended; before publishing, every row not rejected counts as unchanged."""
-        result = await session.execute(
-            f"""
-            SELECT count(*) AS processed,
-                   count(*) FILTER (WHERE failed.row_no IS NULL AND changed.is_insert) AS inserted,
-                   count(*) FILTER (WHERE failed.row_no IS NULL AND NOT changed.is_insert) AS updated,
-                   count(*) FILTER (WHERE failed.row_no IS NULL AND changed.row_no IS NULL) AS unchanged,
-                   count(failed.row_no) AS failed
-            FROM {self.table("raw")} AS raw
-            LEFT JOIN (SELECT DISTINCT row_no FROM {self.table("reject")}) AS failed USING (row_no)
-            LEFT JOIN (SELECT row_no, bool_or(is_insert) AS is_insert FROM {self.table("outcome")} GROUP BY row_no)
-                AS changed USING (row_no)
-            """
-        )
-        return Counts(**result.mappings().one())
+    async def counts(self, session: WriteSession, processed: int, changes: Changes) -> Counts:
+        """Count how the rows ended, once the changes are known that publishing made."""
+        rejected = await session.execute(f"SELECT count(DISTINCT row_no) FROM {self.table('reject')}")
+        failed = int(rejected.scalar_one())
+        unchanged = processed - changes.inserted - changes.updated - failed
+        return Counts(processed, changes.inserted, changes.updated, unchanged, failed)
 
     async def keep_raw(self, session: WriteSession) -> None:
         """Bring raw_record up to date with the raw rows; one that came back the same is not rewritten."""
@@ -205,6 +195,16 @@ class Staging:
               AND quarantine.external_id = loaded.external_id
             """
         )
+
+
+async def upsert(session: WriteSession, insert: str) -> Changes:
+    """Run an INSERT … ON CONFLICT DO UPDATE, given without a RETURNING, and count what it changed."""
+    result = await session.execute(
+        f"WITH changed AS ({insert} RETURNING xmax = 0 AS is_insert)"
+        " SELECT count(*) FILTER (WHERE is_insert) AS inserted, count(*) FILTER (WHERE NOT is_insert) AS updated"
+        " FROM changed"
+    )
+    return Changes(**result.mappings().one())
 
 
 def _storable(value: str | None) -> str | None:
