@@ -20,6 +20,7 @@ class Loaders:
     """Made inside the running loop, for one operation.
 
     Those of lists take (parent's id, arguments) as a key and give one entry more than asked for when there are more.
+    They keep no cache: a cached parent would run ahead of its level and split the statement of the next one.
     """
 
     def __init__(self, session: ReadSession) -> None:
@@ -42,10 +43,10 @@ def _single(
     session: ReadSession, load: Callable[[ReadSession, Sequence[K]], Awaitable[Mapping[K, V]]]
 ) -> DataLoader[K, V | None]:
     async def batch(keys: list[K]) -> list[V | None]:
-        found = await load(session, keys)
+        found = await load(session, list(dict.fromkeys(keys)))
         return [found.get(key) for key in keys]
 
-    return DataLoader(batch)
+    return DataLoader(batch, cache=False)
 
 
 def _listed(
@@ -55,9 +56,9 @@ def _listed(
 ) -> DataLoader[tuple[int, A], V]:
     async def batch(keys: list[tuple[int, A]]) -> list[V]:
         by_arguments: dict[A, list[int]] = {}
-        for parent, arguments in keys:
+        for parent, arguments in dict.fromkeys(keys):
             by_arguments.setdefault(arguments, []).append(parent)
         found = {arguments: await load(session, parents, arguments) for arguments, parents in by_arguments.items()}
         return [found[arguments].get(parent) or empty() for parent, arguments in keys]
 
-    return DataLoader(batch)
+    return DataLoader(batch, cache=False)

@@ -15,6 +15,8 @@ from db.embedded import database as embedded_database
 from db.migrations import upgrade
 from db.session import write_engine
 from db.settings import Settings
+from tests import small_graph
+from tests.client import Client, serving
 
 Clone = Callable[[str], str]
 
@@ -69,6 +71,24 @@ def sample_url(clone: Clone, migrated: str) -> str:
         [sys.executable, "-m", "etl", "sample"], env=os.environ | {"DATABASE_URL": url}, check=True, capture_output=True
     )
     return url
+
+
+@pytest.fixture(scope="session")
+async def atlas(clone: Clone, migrated: str) -> AsyncIterator[Client]:
+    """A client of the API over the small graph; tests only read it."""
+    url = await asyncio.to_thread(clone, migrated)
+    engine = write_engine(url)
+    await small_graph.load(engine)
+    await engine.dispose()
+    async with serving(url) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+async def sample(sample_url: str) -> AsyncIterator[Client]:
+    """A client of the API over the sample."""
+    async with serving(sample_url) as client:
+        yield client
 
 
 async def _administer(url: str, statement: str) -> None:

@@ -1,0 +1,65 @@
+"""A client of the API in the same process, over a database of the test."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import httpx
+from sqlalchemy import event
+from starlette.applications import Starlette
+
+from db.settings import Settings
+from graph.app import create_app
+
+
+class Client:
+    """Asks the API, and counts what that costs the database."""
+
+    def __init__(self, app: Starlette, http: httpx.AsyncClient) -> None:
+        self.app = app
+        self.http = http
+
+    async def answer(self, query: str, **variables: Any) -> dict[str, Any]:
+        """Return the whole response."""
+        response = await self.http.post("/graphql", json={"query": query, "variables": variables})
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    async def ask(self, query: str, **variables: Any) -> Any:
+        """Return the data; there must be no error."""
+        answer = await self.answer(query, **variables)
+        assert "errors" not in answer, answer["errors"]
+        return answer["data"]
+
+    async def refusal(self, query: str, **variables: Any) -> tuple[str, str]:
+        """Return the code and message of the one error there must be."""
+        answer = await self.answer(query, **variables)
+        (error,) = answer["errors"]
+        return error["extensions"]["code"], error["message"]
+
+    @contextmanager
+    def statements(self) -> Iterator[list[str]]:
+        """Collect the SQL that runs in the block."""
+        collected: list[str] = []
+
+        def collect(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+            collected.append(statement)
+
+        engine = self.app.state.engine.sync_engine
+        event.listen(engine, "before_cursor_execute", collect)
+        try:
+            yield collected
+        finally:
+            event.remove(engine, "before_cursor_execute", collect)
+
+
+@asynccontextmanager
+async def serving(url: str, **settings: Any) -> AsyncIterator[Client]:
+    """Serve the database at a URL."""
+    app = create_app(Settings(database_url=None, **settings), url)
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://atlas") as http,
+    ):
+        yield Client(app, http)
