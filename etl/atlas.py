@@ -192,7 +192,8 @@ async def _reject_key_collisions(session: WriteSession, staging: Staging) -> Non
     await staging.reject_where(
         session,
         f"""
-        SELECT staged.row_no, 'key', staged.key, 'has the same internal id as ' || first.key
+        SELECT staged.row_no, staged.key, json_build_object('key', staged.key)::text, 'key', staged.key,
+               'has the same internal id as ' || first.key
         FROM {staging.table("entity")} AS staged
         JOIN (
             SELECT id, min(key) AS key FROM {staging.table("entity")} GROUP BY id HAVING min(key) <> max(key)
@@ -243,7 +244,10 @@ async def _reject_impossible_times(session: WriteSession, staging: Staging) -> N
     await staging.reject_where(
         session,
         f"""
-        SELECT edge.row_no, 'source', source.key,
+        SELECT edge.row_no, source.key || ' > ' || target.key,
+               json_build_object('source', source.key, 'type', edge.type, 'target', target.key,
+                                 'provenance', edge.provenance, 'note', edge.note)::text,
+               'source', source.key,
                source.key || ' begins in ' || source.start_year || ', after ' || target.key
                || ' ended in ' || target.end_year || ': it cannot have led there'
         FROM {staging.accepted("influence")} AS edge

@@ -255,8 +255,11 @@ def _print_report(report: Report, options: Options, as_json: bool) -> None:
             f"{'dry run of ' if options.dry_run else ''}{report.source}: {report.status.value.lower()},"
             f" {counts.processed} rows: {counts.inserted} inserted, {counts.updated} updated,"
             f" {counts.unchanged} unchanged, {counts.failed} failed"
+            + (f"; {counts.retired} retired" if counts.retired else "")
         )
-    if report.status is RunStatus.INTERRUPTED:
+    for problem in report.problems:
+        print(f"not read: {problem}", file=sys.stderr)
+    if report.status in (RunStatus.INTERRUPTED, RunStatus.PARTIAL):
         print(f"run {report.run} is unfinished: `python -m etl resume` goes on with it", file=sys.stderr)
     elif counts.failed and not options.dry_run:
         print(f"see `python -m etl quarantine list --run {report.run}`", file=sys.stderr)

@@ -15,8 +15,8 @@ from db.errors import AtlasError, InvalidDateError, InvalidKeyError
 from db.models.operations import RunStatus
 from db.session import WriteSession, one_line, write_session
 from etl import runs
-from etl.source import Batch, Checkpoint, RawRow, RowError, Source
-from etl.staging import Changes, Counts, Staging
+from etl.source import Batch, Checkpoint, Prepared, RawRow, RowError, Source
+from etl.staging import Changes, Counts, Staging, storable
 
 JUDGED_FROM_ROWS = 1000
 """A share of failed rows ends a run early only once this many rows were seen."""
@@ -47,6 +47,7 @@ class Report:
     status: RunStatus
     counts: Counts
     data_version: int | None
+    problems: Sequence[str] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as `--json` prints it."""
@@ -56,6 +57,7 @@ class Report:
             "status": self.status.value,
             **asdict(self.counts),
             "data_version": self.data_version,
+            "problems": list(self.problems),
         }
 
 
@@ -135,11 +137,13 @@ async def _guarded(
             return await _interrupted(transactions, source, staging, progress.processed)
         progress.stage = "publishing"
         _tell(options, progress)
+        if options.limit is None and not source.problems:
+            staging.retiring = source.speaks_for
         return await _publish(transactions, source, staging, progress.processed)
     except Exception as error:
         # Where the database itself is gone the run stays RUNNING without its lock, which says as much.
         with contextlib.suppress(OSError, DBAPIError):
-            await _failed(transactions, staging, error)
+            await _failed(transactions, source, staging, error)
         raise
 
 
@@ -158,12 +162,13 @@ async def _extract(
         rows = _within(batch.rows, options.limit, progress.processed)
         await _stage(transactions, source, staging, Batch(rows, batch.checkpoint), progress)
         _tell(options, progress)
-        if progress.processed == options.limit:
+        if options.limit is not None and progress.processed >= options.limit:
             break
         if options.stop.is_set():
             return True
-    async with transactions() as session:
-        await runs.reach(session, staging.run_id, {"complete": True}, progress.processed)
+    if not source.problems:
+        async with transactions() as session:
+            await runs.reach(session, staging.run_id, {"complete": True}, progress.processed)
     return False
 
 
@@ -174,28 +179,36 @@ def _within(rows: Sequence[RawRow], limit: int | None, processed: int) -> Sequen
 async def _stage(
     transactions: Transactions, source: Source, staging: Staging, batch: Batch, progress: Progress
 ) -> None:
-    records: list[tuple[int, object]] = []
-    rejects: list[tuple[int, RowError]] = []
-    for position, row in enumerate(batch.rows):
-        try:
-            records.extend((position, record) for record in transform(source, row))
-        except RowError as error:
-            rejects.append((position, error))
-    failed, processed = progress.failed + len(rejects), progress.processed + len(batch.rows)
+    prepared = batch.prepared or prepare(source, batch.rows, progress.processed)
+    failed, processed = progress.failed + len(prepared.rejects), progress.processed + prepared.processed
     _check_share(source, failed, processed, JUDGED_FROM_ROWS)
     async with transactions() as session:
-        await staging.append(session, progress.processed, batch.rows, records, rejects)
+        await staging.append(session, prepared)
         await runs.reach(session, staging.run_id, batch.checkpoint, processed)
     progress.failed, progress.processed = failed, processed
 
 
-def transform(source: Source, row: RawRow) -> Sequence[object]:
-    """Turn a raw row into records; raises RowError, whatever made the row unfit."""
+def prepare(source: Source, rows: Sequence[RawRow], first_number: int) -> Prepared:
+    """Transform rows and make them ready to be staged, numbered from `first_number` on. Pure."""
+    prepared = Prepared(len(rows), {table.target: [] for table in source.load.tables}, [])
+    if source.keeps_raw:
+        prepared.tables["raw"] = [
+            (number, row.source, storable(row.external_id), row.payload)
+            for number, row in enumerate(rows, first_number)
+        ]
+    for number, row in enumerate(rows, first_number):
+        try:
+            for target, values in transform(source, row):
+                prepared.tables[target].append((number, *values))
+        except RowError as error:
+            prepared.rejects.append((number, row, error))
+    return prepared
+
+
+def transform(source: Source, row: RawRow) -> list[tuple[str, tuple[Any, ...]]]:
+    """Turn a raw row into staged records; raises RowError, whatever made the row unfit."""
     try:
-        records = list(source.transform(row))
-        for record in records:
-            source.load.stage(record)
-        return records
+        return [source.load.stage(record) for record in source.transform(row)]
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or None
@@ -212,11 +225,11 @@ def _check_share(source: Source, failed: int, processed: int, judged_from: int) 
         )
 
 
-async def _failed(transactions: Transactions, staging: Staging, error: Exception) -> None:
+async def _failed(transactions: Transactions, source: Source, staging: Staging, error: Exception) -> None:
     async with transactions() as session:
         await runs.stop(session, staging.run_id, RunStatus.FAILED, one_line(error))
         if isinstance(error, TooManyFailedError):
-            await staging.keep_rejects(session)
+            await staging.keep_rejects(session, source.name)
             await staging.drop(session)
 
 
@@ -236,13 +249,23 @@ async def _publish(transactions: Transactions, source: Source, staging: Staging,
         _check_share(source, staged.failed, processed, judged_from=1)
         await _keep_terms(session, source)
         changes = await source.load.publish(session, staging)
-        await staging.keep_raw(session)
-        await staging.keep_rejects(session)
-        await staging.release(session)
+        await _keep_rows(session, source, staging)
         counts = await staging.counts(session, processed, changes)
-        version = await runs.finish(session, staging.run_id, counts, RunStatus.DONE)
-        await staging.drop(session)
-    return Report(staging.run_id, source.name, RunStatus.DONE, counts, version)
+        status = RunStatus.PARTIAL if source.problems else RunStatus.DONE
+        version = await runs.finish(session, staging.run_id, counts, status, "; ".join(source.problems) or None)
+        if status is RunStatus.DONE:
+            await staging.drop(session)
+    return Report(staging.run_id, source.name, status, counts, version, source.problems)
+
+
+async def _keep_rows(session: WriteSession, source: Source, staging: Staging) -> None:
+    if source.keeps_raw:
+        await staging.keep_raw(session)
+    await staging.keep_rejects(session, source.name)
+    if source.keeps_raw:
+        await staging.release(session)
+    elif staging.retiring:
+        await staging.release_all(session, source.name)
 
 
 async def _keep_terms(session: WriteSession, source: Source) -> None:

@@ -64,6 +64,7 @@ class ReplaySource(Source):
     max_failed_share = 1.0
 
     def __init__(self, original: Source, rows: list[RawRow]) -> None:
+        super().__init__()
         self._original = original
         self._rows = rows
         self.name = f"{REPLAY_PREFIX}{original.name}"

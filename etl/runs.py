@@ -5,16 +5,16 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
-from sqlalchemy import Row, select, text, update
+from sqlalchemy import Row, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.errors import AtlasError
 from db.models.operations import EtlRun, RunStatus
 from db.session import WriteSession
 from etl.source import Checkpoint
-from etl.staging import Counts, Staging
+from etl.staging import SCHEMA, Counts, Staging
 
-RESUMABLE = (RunStatus.RUNNING, RunStatus.INTERRUPTED, RunStatus.FAILED)
+RESUMABLE = (RunStatus.RUNNING, RunStatus.INTERRUPTED, RunStatus.FAILED, RunStatus.PARTIAL)
 NOTIFY_CHANNEL = "atlas_data_version"
 
 
@@ -52,7 +52,10 @@ async def unfinished(session: WriteSession, source: str | None = None) -> list[R
     """Return the runs that may be resumed, newest first: id, source, params, status, checkpoint, processed."""
     query = (
         select(EtlRun.id, EtlRun.source, EtlRun.params, EtlRun.status, EtlRun.checkpoint, EtlRun.processed)
-        .where(EtlRun.status.in_(RESUMABLE), EtlRun.data_version.is_(None))
+        .where(
+            EtlRun.status.in_(RESUMABLE),
+            func.to_regclass(func.concat(f"{SCHEMA}.run_", EtlRun.id, "_raw")).is_not(None),
+        )
         .order_by(EtlRun.id.desc())
     )
     if source is not None:
@@ -65,7 +68,7 @@ async def abandon(session: WriteSession, run_id: int, staging: Staging) -> None:
     await staging.drop(session)
     await session.execute(
         update(EtlRun)
-        .where(EtlRun.id == run_id, EtlRun.status != RunStatus.FAILED)
+        .where(EtlRun.id == run_id, EtlRun.status.in_((RunStatus.RUNNING, RunStatus.INTERRUPTED)))
         .values(status=RunStatus.ABANDONED, finished_at=text("now()"))
     )
 
@@ -82,9 +85,9 @@ async def reopen(session: WriteSession, run_id: int) -> None:
     )
 
 
-async def finish(session: WriteSession, run_id: int, counts: Counts, status: RunStatus) -> int:
+async def finish(session: WriteSession, run_id: int, counts: Counts, status: RunStatus, error: str | None) -> int:
     """Record how a run ended and return the data version, raised if the run changed anything."""
-    changed = counts.inserted + counts.updated > 0
+    changed = counts.inserted + counts.updated + counts.retired > 0
     if changed:
         await session.execute(
             "UPDATE data_version SET version = version + 1, run_id = :run, raised_at = now()", run=run_id
@@ -101,8 +104,9 @@ async def finish(session: WriteSession, run_id: int, counts: Counts, status: Run
             updated=counts.updated,
             unchanged=counts.unchanged,
             failed=counts.failed,
+            retired=counts.retired,
             data_version=version,
-            error=None,
+            error=error,
         )
     )
     if changed:

@@ -27,6 +27,14 @@ class RowError(AtlasError, ValueError):
         self.field = field
         self.value = None if value is None else str(value)
 
+    def parts(self) -> tuple[str | None, str | None, str]:
+        """Return field, value and reason."""
+        return self.field, self.value, self.reason
+
+    def __reduce__(self) -> tuple[type["RowError"], tuple[str, str | None, str | None]]:
+        # An exception otherwise loses its attributes on the way between processes.
+        return RowError, (self.reason, self.field, self.value)
+
 
 @dataclass(frozen=True, slots=True)
 class RawRow:
@@ -49,12 +57,29 @@ class RawRow:
             raise RowError(f"not JSON: {error}", value=self.payload[:200]) from error
 
 
+@dataclass(slots=True)
+class Prepared:
+    """Rows made ready to be staged: their number, the values for each staging table, and the rows refused.
+
+    Every tuple in `tables` begins with its row's number in the run, as each reject does. Plain data, so that it can
+    be made in another process.
+    """
+
+    processed: int
+    tables: dict[str, list[tuple[Any, ...]]]
+    rejects: list[tuple[int, RawRow, RowError]]
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows, and the checkpoint from which the next batch follows them."""
+    """Rows, and the checkpoint from which the next batch follows them.
+
+    A source that transforms elsewhere gives the rows `prepared`; their numbers must then differ over the whole run.
+    """
 
     rows: Sequence[RawRow]
     checkpoint: Checkpoint
+    prepared: Prepared | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +101,14 @@ class Source(ABC):
     load: Load
     datasets: tuple[DatasetTerms, ...] = ()
     max_failed_share: float = 0.1
+    keeps_raw: bool = True
+    """Whether rows are kept as received in raw_record; a source that can be read again at will need not."""
+    speaks_for: tuple[str, ...] = ()
+    """The provenance ("dataset/rule") of which a complete run states all there is: what it leaves out is retired."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+        """What could not be read though the rest could; it makes the run partial."""
 
     @classmethod
     @abstractmethod

@@ -4,14 +4,14 @@ A batch is appended with its checkpoint in one transaction. Publishing merges al
 see, in one transaction, so readers never meet half a run, and a killed run goes on where its last batch ended.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from db.session import WriteSession
 
 if TYPE_CHECKING:
-    from etl.source import RawRow, RowError
+    from etl.source import Prepared
 
 SCHEMA = "staging"
 
@@ -44,32 +44,41 @@ class Load(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """How many records were new, and how many differed from what was there."""
+    """How many records were new, how many differed from what was there, and how many are no longer stated."""
 
     inserted: int = 0
     updated: int = 0
+    retired: int = 0
 
     def __add__(self, other: "Changes") -> "Changes":
-        return Changes(self.inserted + other.inserted, self.updated + other.updated)
+        return Changes(self.inserted + other.inserted, self.updated + other.updated, self.retired + other.retired)
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How the rows of a run ended: processed = inserted + updated + unchanged + failed."""
+    """How the rows of a run ended: processed = inserted + updated + unchanged + failed.
+
+    `retired` counts records of earlier runs that a complete run no longer states; they are none of its rows.
+    """
 
     processed: int
     inserted: int
     updated: int
     unchanged: int
     failed: int
+    retired: int
 
 
 class Staging:
-    """The staging tables of one run."""
+    """The staging tables of one run.
+
+    `retiring` names the provenance that publishing may retire, since the run states all of it; none for most.
+    """
 
     def __init__(self, run_id: int, load: Load) -> None:
         self.run_id = run_id
         self.load = load
+        self.retiring: tuple[str, ...] = ()
 
     def table(self, name: str) -> str:
         """Return the qualified name of the run's staging table of that name."""
@@ -84,7 +93,8 @@ class Staging:
             f"CREATE TABLE {self.table('raw')} (row_no bigint, source text, external_id text, payload text)"
         )
         await session.execute(
-            f"CREATE TABLE {self.table('reject')} (row_no bigint, field text, value text, reason text)"
+            f"CREATE TABLE {self.table('reject')} (row_no bigint, source text, external_id text, payload text,"
+            " field text, value text, reason text)"
         )
         for staged in self.load.tables:
             extra = "".join(f", NULL::{sql_type} AS {name}" for name, sql_type in staged.extra.items())
@@ -103,34 +113,19 @@ class Staging:
         for name in ("raw", "reject", *(staged.target for staged in self.load.tables)):
             await session.execute(f"DROP TABLE IF EXISTS {self.table(name)}")
 
-    async def append(
-        self,
-        session: WriteSession,
-        first_row_no: int,
-        rows: Sequence["RawRow"],
-        records: Iterable[tuple[int, object]],
-        rejects: Iterable[tuple[int, "RowError"]],
-    ) -> None:
-        """Append a batch: its raw rows, and the records and rejects with their positions in the batch."""
-        await self._copy(
-            session,
-            "raw",
-            ("source", "external_id", "payload"),
-            [(no, row.source, _storable(row.external_id), row.payload) for no, row in enumerate(rows, first_row_no)],
-        )
-        staged: dict[str, list[tuple[Any, ...]]] = {table.target: [] for table in self.load.tables}
-        for position, record in records:
-            target, values = self.load.stage(record)
-            staged[target].append((first_row_no + position, *values))
-        for table in self.load.tables:
-            await self._copy(session, table.target, (*table.extra, *table.columns), staged[table.target])
+    async def append(self, session: WriteSession, prepared: "Prepared") -> None:
+        """Append a batch."""
+        columns = {staged.target: (*staged.extra, *staged.columns) for staged in self.load.tables}
+        columns["raw"] = ("source", "external_id", "payload")
+        for name, rows in prepared.tables.items():
+            await self._copy(session, name, columns[name], rows)
         await self._copy(
             session,
             "reject",
-            ("field", "value", "reason"),
+            ("source", "external_id", "payload", "field", "value", "reason"),
             [
-                (first_row_no + position, error.field, _storable(error.value), _storable(error.reason))
-                for position, error in rejects
+                (number, row.source, storable(row.external_id), row.payload, *map(storable, error.parts()))
+                for number, row, error in prepared.rejects
             ],
         )
 
@@ -141,8 +136,13 @@ class Staging:
             await session.copy(SCHEMA, self._bare(name), ("row_no", *columns), rows)
 
     async def reject_where(self, session: WriteSession, query: str) -> None:
-        """Reject the rows a query finds; it selects row_no, field, value and reason."""
-        await session.execute(f"INSERT INTO {self.table('reject')} (row_no, field, value, reason) {query}")
+        """Reject the rows a query finds.
+
+        It selects row_no, external_id, payload, field, value and reason; the first two of a row kept raw stand there.
+        """
+        await session.execute(
+            f"INSERT INTO {self.table('reject')} (row_no, external_id, payload, field, value, reason) {query}"
+        )
 
     def accepted(self, name: str) -> str:
         """Return a subquery of a staging table's rows that are not rejected."""
@@ -156,7 +156,7 @@ class Staging:
         rejected = await session.execute(f"SELECT count(DISTINCT row_no) FROM {self.table('reject')}")
         failed = int(rejected.scalar_one())
         unchanged = processed - changes.inserted - changes.updated - failed
-        return Counts(processed, changes.inserted, changes.updated, unchanged, failed)
+        return Counts(processed, changes.inserted, changes.updated, unchanged, failed, changes.retired)
 
     async def keep_raw(self, session: WriteSession) -> None:
         """Bring raw_record up to date with the raw rows; one that came back the same is not rewritten."""
@@ -171,18 +171,21 @@ class Staging:
             """
         )
 
-    async def keep_rejects(self, session: WriteSession) -> None:
+    async def keep_rejects(self, session: WriteSession, source: str) -> None:
         """Put the rejected rows into quarantine, one entry a row; a row still there from before is renewed."""
         await session.execute(
             f"""
             INSERT INTO quarantine (source, external_id, payload, field, value, reason, run_id)
-            SELECT DISTINCT ON (source, external_id) source, external_id, payload, field, value, reason, {self.run_id}
-            FROM {self.table("reject")} JOIN {self.table("raw")} USING (row_no)
-            ORDER BY source, external_id, row_no DESC, reason
+            SELECT DISTINCT ON (1, 2)
+                   coalesce(raw.source, reject.source, :source), coalesce(raw.external_id, reject.external_id),
+                   coalesce(raw.payload, reject.payload), field, value, reason, {self.run_id}
+            FROM {self.table("reject")} AS reject LEFT JOIN {self.table("raw")} AS raw USING (row_no)
+            ORDER BY 1, 2, row_no DESC, reason
             ON CONFLICT (source, external_id) WHERE resolved_run_id IS NULL DO UPDATE
             SET payload = excluded.payload, field = excluded.field, value = excluded.value,
                 reason = excluded.reason, run_id = excluded.run_id, quarantined_at = now()
-            """
+            """,
+            source=source,
         )
 
     async def release(self, session: WriteSession) -> None:
@@ -196,6 +199,17 @@ class Staging:
             """
         )
 
+    async def release_all(self, session: WriteSession, source: str) -> None:
+        """Mark a source's quarantined rows as resolved unless this run, which was complete, rejected them again."""
+        await session.execute(
+            f"""
+            UPDATE quarantine SET resolved_run_id = {self.run_id}
+            WHERE resolved_run_id IS NULL AND run_id <> {self.run_id}
+              AND (source = :source OR starts_with(source, :source || '/'))
+            """,
+            source=source,
+        )
+
 
 async def upsert(session: WriteSession, insert: str) -> Changes:
     """Run an INSERT … ON CONFLICT DO UPDATE, given without a RETURNING, and count what it changed."""
@@ -207,7 +221,7 @@ async def upsert(session: WriteSession, insert: str) -> Changes:
     return Changes(**result.mappings().one())
 
 
-def _storable(value: str | None) -> str | None:
+def storable(value: str | None) -> str | None:
     """Make a text PostgreSQL can store: NUL and lone surrogates are written as escapes."""
     if value is None:
         return None

@@ -14,7 +14,7 @@ _RUN_COLUMNS = """
     ) THEN 'KILLED' ELSE status END AS status,
     to_char(started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24\\:MI\\:SS"Z"') AS started,
     round(extract(epoch FROM coalesce(finished_at, now()) - started_at)::numeric, 1)::float8 AS seconds,
-    processed, inserted, updated, unchanged, failed, data_version, error
+    processed, inserted, updated, unchanged, failed, retired, data_version, error
 """
 
 

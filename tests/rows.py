@@ -17,6 +17,7 @@ class Rows(Source):
     datasets = (TERMS,)
 
     def __init__(self, rows: Sequence[Any], name: str = "rows", batch_rows: int = 2) -> None:
+        super().__init__()
         self.name = name
         self._batch_rows = batch_rows
         self._rows = [

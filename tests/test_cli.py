@@ -132,7 +132,9 @@ def test_json_is_all_there_is_on_stdout(etl: Etl) -> None:
         "updated": 0,
         "unchanged": 0,
         "failed": 0,
+        "retired": 0,
         "data_version": 1,
+        "problems": [],
         "dry_run": False,
     }
     assert done.stderr == ""

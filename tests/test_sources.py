@@ -30,7 +30,7 @@ async def records_of(tmp_path: Path, *bindings: dict[str, Any]) -> list[Any]:
     file = tmp_path / "answer.json"
     file.write_bytes(orjson.dumps(bindings))
     source = SparqlJson([file], ["philosophy"])
-    return [record for row in await rows_of(source) for record in transform(source, row)]
+    return [record for row in await rows_of(source) for record in source.transform(row)]
 
 
 async def test_people_bindings_of_one_person_become_one_entity(tmp_path: Path) -> None:

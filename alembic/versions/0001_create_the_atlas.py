@@ -33,6 +33,7 @@ def create_operations() -> None:
         sa.Column("updated", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("unchanged", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("failed", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("retired", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("checkpoint", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
         sa.Column("data_version", sa.BigInteger(), nullable=True),
         sa.Column("error", sa.Text(), nullable=True),

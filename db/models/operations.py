@@ -38,6 +38,7 @@ class EtlRun(Base):
     updated: Mapped[int] = mapped_column(BigInteger, server_default="0")
     unchanged: Mapped[int] = mapped_column(BigInteger, server_default="0")
     failed: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    retired: Mapped[int] = mapped_column(BigInteger, server_default="0")
     checkpoint: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     data_version: Mapped[int | None] = mapped_column(BigInteger)
     error: Mapped[str | None] = mapped_column(Text)

@@ -31,6 +31,7 @@ class Prerequisites(Source):
     datasets = (METACADEMY,)
 
     def __init__(self, concepts: Path, edges: Path, name: str = "prerequisites") -> None:
+        super().__init__()
         self.name = name
         self._concepts = concepts
         self._edges = edges

@@ -20,6 +20,7 @@ class Sample(Source):
     datasets = (WIKIDATA, METACADEMY)
 
     def __init__(self) -> None:
+        super().__init__()
         people, influences = (
             SparqlJson([DIRECTORY / "wikidata" / file], disciplines=["philosophy"], name=self.name)
             for file in ("philosophers.bindings.json", "influences.bindings.json")

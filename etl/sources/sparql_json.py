@@ -47,6 +47,7 @@ class SparqlJson(Source):
     datasets = (WIKIDATA,)
 
     def __init__(self, files: Sequence[Path], disciplines: Sequence[str] = (), name: str = "sparql-json") -> None:
+        super().__init__()
         self.name = name
         self._files = list(files)
         self._disciplines = tuple(disciplines)
