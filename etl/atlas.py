@@ -1,86 +1,16 @@
-"""The records of the knowledge graph, and how a run's records are merged into its tables."""
+"""How a run's records of the knowledge graph are staged, and merged into its tables."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from db.dates import HistoricalDate
 from db.keys import internal_id
-from db.models.atlas import DATE_PARTS, Kind, RelationshipType
+from db.models.atlas import DATE_PARTS
 from db.session import WriteSession
 from db.text import fold
+from etl.records import AuthorshipRecord, EntityRecord, InfluenceRecord, MentionRecord
 from etl.staging import Changes, StagedTable, Staging, upsert
-
-MAX_TEXT_LENGTH = 20_000
-
-
-class Record(BaseModel):
-    """What a transform yields: checked once, at the border, and never changed."""
-
-    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _storable(cls, value: object) -> object:
-        if isinstance(value, str) and "\0" in value:
-            raise ValueError("has a NUL character, which PostgreSQL cannot store")
-        return value
-
-
-class EntityRecord(Record):
-    """An entity its source describes. A field left unset is one the source does not speak about: it stays as it is."""
-
-    key: str
-    kind: Kind
-    dataset: str
-    name: str | None = Field(default=None, max_length=MAX_TEXT_LENGTH)
-    labels: Mapping[str, str] = Field(default_factory=dict)
-    description: str | None = Field(default=None, max_length=MAX_TEXT_LENGTH)
-    disciplines: tuple[str, ...] = ()
-    field: str | None = None
-    work_type: str | None = None
-    start: HistoricalDate | None = None
-    end: HistoricalDate | None = None
-    details: Mapping[str, Any] = Field(default_factory=dict)
-
-
-class MentionRecord(Record):
-    """An entity that a statement about another names. Its kind is presumed until its own record arrives."""
-
-    key: str
-    kind: Kind
-    dataset: str
-    name: str | None = Field(default=None, max_length=MAX_TEXT_LENGTH)
-
-
-class InfluenceRecord(Record):
-    """A statement that makes an edge; source is the earlier or enabling side."""
-
-    source: str
-    target: str
-    type: RelationshipType
-    confidence: float = Field(gt=0, le=1)
-    dataset: str
-    rule: str
-    derived: bool = False
-    statement: str | None = None
-    note: str | None = Field(default=None, max_length=MAX_TEXT_LENGTH)
-
-    @model_validator(mode="after")
-    def _joins_two(self) -> "InfluenceRecord":
-        if self.source == self.target:
-            raise ValueError(f"joins {self.source} to itself")
-        return self
-
-
-class AuthorshipRecord(Record):
-    """That an agent made a work."""
-
-    work: str
-    agent: str
-
 
 FIELD_COLUMNS: dict[str, tuple[str, ...]] = {
     "name": ("name", "name_folded"),
@@ -89,11 +19,17 @@ FIELD_COLUMNS: dict[str, tuple[str, ...]] = {
     "disciplines": ("disciplines",),
     "field": ("field",),
     "work_type": ("work_type",),
+    "discipline_keys": ("disciplines",),
+    "field_keys": ("field",),
+    "work_type_keys": ("work_type",),
     "start": tuple(f"start_{part}" for part in DATE_PARTS),
     "end": tuple(f"end_{part}" for part in DATE_PARTS),
     "details": ("details",),
 }
-ENTITY_COLUMNS = ("id", "key", "kind", "is_stub", "dataset", *(c for cs in FIELD_COLUMNS.values() for c in cs))
+ENTITY_COLUMNS = tuple(
+    dict.fromkeys(("id", "key", "kind", "is_stub", "dataset", *(c for cs in FIELD_COLUMNS.values() for c in cs)))
+)
+KEY_COLUMNS = ("discipline_ids", "field_ids", "work_type_ids")
 EDGE_COLUMNS = ("source_id", "type", "target_id", "confidence", "is_derived", "note", "provenance")
 
 
@@ -101,8 +37,8 @@ class AtlasLoad:
     """How the knowledge graph's records are staged and published."""
 
     tables: tuple[StagedTable, ...] = (
-        StagedTable("entity", ENTITY_COLUMNS, extra={"covers": "text"}),
-        StagedTable("influence", EDGE_COLUMNS, extra={}),
+        StagedTable("entity", ENTITY_COLUMNS, extra={"covers": "text"} | dict.fromkeys(KEY_COLUMNS, "bigint[]")),
+        StagedTable("influence", EDGE_COLUMNS, extra={"joins": "entity_kind"}),
         StagedTable("authorship", ("work_id", "agent_id"), extra={}),
     )
 
@@ -123,12 +59,14 @@ class AtlasLoad:
         """Merge entities, then edges and authorships, which refer to them."""
         changes = Changes()
         await _reject_key_collisions(session, staging)
+        await _name_references(session, staging)
         covers = await session.execute(
             f"SELECT DISTINCT covers FROM {staging.table('entity')} WHERE NOT is_stub ORDER BY covers"
         )
         for (fields,) in covers.all():
             changes += await _upsert_described(session, staging, fields)
         await _insert_mentioned(session, staging)
+        changes += await _drop_misfits(session, staging)
         await _reject_impossible_times(session, staging)
         changes += await _upsert_influences(session, staging)
         changes += await upsert(
@@ -137,13 +75,16 @@ class AtlasLoad:
             f" SELECT DISTINCT work_id, agent_id, {staging.run_id} FROM {staging.accepted('authorship')} AS staged"
             f" ON CONFLICT DO NOTHING",
         )
-        return changes
+        return changes + await _retire(session, staging)
 
 
 def _entity_row(record: EntityRecord) -> tuple[Any, ...]:
     covers = ",".join(sorted(record.model_fields_set & FIELD_COLUMNS.keys()))
     return (
         covers,
+        [internal_id(key) for key in record.discipline_keys],
+        [internal_id(key) for key in record.field_keys],
+        [internal_id(key) for key in record.work_type_keys],
         internal_id(record.key),
         record.key,
         record.kind.value,
@@ -164,7 +105,19 @@ def _entity_row(record: EntityRecord) -> tuple[Any, ...]:
 
 def _mention_row(record: MentionRecord) -> tuple[Any, ...]:
     folded = fold(record.name) if record.name else None
-    head = ("", internal_id(record.key), record.key, record.kind.value, True, record.dataset, record.name, folded)
+    head: tuple[Any, ...] = (
+        "",
+        [],
+        [],
+        [],
+        internal_id(record.key),
+        record.key,
+        record.kind.value,
+        True,
+        record.dataset,
+        record.name,
+        folded,
+    )
     return (*head, "{}", None, [], None, None, *_date_columns(None), *_date_columns(None), "{}")
 
 
@@ -177,6 +130,7 @@ def _date_columns(date: HistoricalDate | None) -> tuple[int | None, ...]:
 def _influence_row(record: InfluenceRecord) -> tuple[Any, ...]:
     statement = {"confidence": record.confidence, "derived": record.derived, "statement": record.statement}
     return (
+        record.joins.value if record.joins else None,
         internal_id(record.source),
         record.type.value,
         internal_id(record.target),
@@ -201,6 +155,31 @@ async def _reject_key_collisions(session: WriteSession, staging: Staging) -> Non
         ) AS first ON first.id = staged.id AND first.key <> staged.key
         """,
     )
+
+
+async def _name_references(session: WriteSession, staging: Staging) -> None:
+    """Write the names of the entities that others refer to for their discipline, field or work type."""
+    entity = staging.table("entity")
+    for column, ids, found in (
+        ("disciplines", "discipline_ids", "array_agg(DISTINCT name ORDER BY name)"),
+        ("field", "field_ids", "min(name)"),
+        ("work_type", "work_type_ids", "min(name)"),
+    ):
+        await session.execute(
+            f"""
+            UPDATE {entity} AS staged SET {column} = named.found
+            FROM (
+                SELECT row_no, {found} AS found FROM (
+                    SELECT referring.row_no, coalesce(described.name, kept.name, 'Q' || wanted.id) AS name
+                    FROM {entity} AS referring, unnest(referring.{ids}) AS wanted (id)
+                    LEFT JOIN (
+                        SELECT DISTINCT ON (id) id, name FROM {entity} WHERE NOT is_stub ORDER BY id, row_no DESC
+                    ) AS described USING (id)
+                    LEFT JOIN entity AS kept USING (id)
+                ) AS name GROUP BY row_no
+            ) AS named WHERE named.row_no = staged.row_no AND NOT staged.is_stub
+            """
+        )
 
 
 async def _upsert_described(session: WriteSession, staging: Staging, covers: str) -> Changes:
@@ -234,6 +213,18 @@ async def _insert_mentioned(session: WriteSession, staging: Staging) -> None:
         WHERE entity.is_stub AND entity.name IS NULL AND excluded.name IS NOT NULL
         """
     )
+
+
+async def _drop_misfits(session: WriteSession, staging: Staging) -> Changes:
+    """Drop derived edges between kinds their rule is not for: no statement is lost, a conclusion is not drawn."""
+    dropped = await session.execute(
+        f"""
+        DELETE FROM {staging.table("influence")} AS edge USING entity AS source, entity AS target
+        WHERE source.id = edge.source_id AND target.id = edge.target_id
+          AND (source.kind <> edge.joins OR target.kind <> edge.joins)
+        """
+    )
+    return Changes(dropped=dropped.rowcount)
 
 
 async def _reject_impossible_times(session: WriteSession, staging: Staging) -> None:
@@ -282,3 +273,40 @@ async def _upsert_influences(session: WriteSession, staging: Staging) -> Changes
               IS DISTINCT FROM (kept.provenance, kept.note)
         """,
     )
+
+
+async def _retire(session: WriteSession, staging: Staging) -> Changes:
+    """Take away statements that a complete run did not make again, edges without any left, and forlorn entities."""
+    if not staging.retiring:
+        return Changes()
+    provenance = list(staging.retiring)
+    gone = f"""
+        SELECT kept.source_id, kept.type, kept.target_id, array_agg(statement) AS statements
+        FROM influence AS kept, jsonb_object_keys(kept.provenance) AS statement
+        WHERE kept.provenance ?| :provenance AND statement = ANY(:provenance) AND NOT EXISTS (
+            SELECT FROM {staging.accepted("influence")} AS staged
+            WHERE staged.source_id = kept.source_id AND staged.type = kept.type
+              AND staged.target_id = kept.target_id AND staged.provenance ? statement)
+        GROUP BY kept.source_id, kept.type, kept.target_id
+    """
+    await session.execute(
+        f"""
+        UPDATE influence AS kept
+        SET provenance = kept.provenance - gone.statements, run_id = {staging.run_id},
+            confidence = provenance_confidence(kept.provenance - gone.statements),
+            is_derived = NOT jsonb_path_exists(kept.provenance - gone.statements, '$.* ? (@.derived == false)')
+        FROM ({gone}) AS gone
+        WHERE (kept.source_id, kept.type, kept.target_id) = (gone.source_id, gone.type, gone.target_id)
+          AND kept.provenance - gone.statements <> '{{}}'
+        """,
+        provenance=provenance,
+    )
+    edges = await session.execute(
+        f"""
+        DELETE FROM influence AS kept USING ({gone}) AS gone
+        WHERE (kept.source_id, kept.type, kept.target_id) = (gone.source_id, gone.type, gone.target_id)
+          AND kept.provenance - gone.statements = '{{}}'
+        """,
+        provenance=provenance,
+    )
+    return Changes(retired=edges.rowcount)

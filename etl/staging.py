@@ -44,14 +44,23 @@ class Load(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """How many records were new, how many differed from what was there, and how many are no longer stated."""
+    """What publishing did, in records: new ones, ones that differed, and old ones that are no longer stated.
+
+    `dropped` counts conclusions that were not drawn after all; they are taken off the rows of the run.
+    """
 
     inserted: int = 0
     updated: int = 0
     retired: int = 0
+    dropped: int = 0
 
     def __add__(self, other: "Changes") -> "Changes":
-        return Changes(self.inserted + other.inserted, self.updated + other.updated, self.retired + other.retired)
+        return Changes(
+            self.inserted + other.inserted,
+            self.updated + other.updated,
+            self.retired + other.retired,
+            self.dropped + other.dropped,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +164,7 @@ class Staging:
         """Count how the rows ended, once the changes are known that publishing made."""
         rejected = await session.execute(f"SELECT count(DISTINCT row_no) FROM {self.table('reject')}")
         failed = int(rejected.scalar_one())
+        processed -= changes.dropped
         unchanged = processed - changes.inserted - changes.updated - failed
         return Counts(processed, changes.inserted, changes.updated, unchanged, failed, changes.retired)
 

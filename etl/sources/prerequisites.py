@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from db.models.atlas import Kind, RelationshipType
-from etl.atlas import AtlasLoad, EntityRecord, InfluenceRecord, MentionRecord
+from etl.atlas import AtlasLoad
+from etl.records import EntityRecord, InfluenceRecord, MentionRecord
 from etl.source import Batch, Checkpoint, DatasetTerms, RawRow, RowError, Source, SourceError
 
 BATCH_ROWS = 500

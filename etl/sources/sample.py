@@ -7,7 +7,8 @@ from typing import Any
 from etl.atlas import AtlasLoad
 from etl.source import Batch, Checkpoint, RawRow, Source
 from etl.sources.prerequisites import METACADEMY, Prerequisites
-from etl.sources.sparql_json import WIKIDATA, SparqlJson
+from etl.sources.sparql_json import SparqlJson
+from etl.wikidata import WIKIDATA
 
 DIRECTORY = Path(__file__).parent.parent / "sample"
 

@@ -15,23 +15,13 @@ from typing import Any
 import orjson
 
 from db.dates import HistoricalDate, Precision
-from db.models.atlas import Kind, RelationshipType
-from etl.atlas import AtlasLoad, EntityRecord, InfluenceRecord, MentionRecord
-from etl.source import Batch, Checkpoint, DatasetTerms, RawRow, RowError, Source, SourceError
+from db.models.atlas import Kind
+from etl.atlas import AtlasLoad
+from etl.records import EntityRecord, MentionRecord
+from etl.source import Batch, Checkpoint, RawRow, RowError, Source, SourceError
+from etl.wikidata import DATASET, WIKIDATA, relate
 
 BATCH_ROWS = 1000
-DATASET = "wikidata"
-INFLUENCED_BY = "P737"
-INFLUENCED_BY_CONFIDENCE = 0.9
-
-WIKIDATA = DatasetTerms(
-    name=DATASET,
-    title="Wikidata",
-    url="https://www.wikidata.org/",
-    licence="CC0 1.0",
-    licence_url="https://creativecommons.org/publicdomain/zero/1.0/",
-    attribution="Wikidata contributors",
-)
 
 _ITEM_URI = re.compile(r"https?://www\.wikidata\.org/entity/(Q[1-9][0-9]*)")
 _ITEM = re.compile(r"Q[1-9][0-9]*")
@@ -153,18 +143,11 @@ def _label(binding: Binding, variable: str) -> str | None:
 
 def _influence(binding: Binding) -> list[object]:
     influencer, influenced = _item(binding, "influenced"), _item(binding, "p")
-    # People are presumed at both ends of this property; their own records say what they are.
+    # These name the ends; the statement itself mentions both without a name.
     return [
         MentionRecord(key=influencer, kind=Kind.AGENT, dataset=DATASET, name=_label(binding, "influencedLabel")),
         MentionRecord(key=influenced, kind=Kind.AGENT, dataset=DATASET, name=_label(binding, "pLabel")),
-        InfluenceRecord(
-            source=influencer,
-            target=influenced,
-            type=RelationshipType.INFLUENCED,
-            confidence=INFLUENCED_BY_CONFIDENCE,
-            dataset=DATASET,
-            rule=INFLUENCED_BY,
-        ),
+        *(record for record in relate(int(influenced[1:]), "P737", int(influencer[1:]))),
     ]
 
 
