@@ -24,8 +24,8 @@ from db.models.atlas import Agent, Entity, Kind
 from db.session import ReadSession
 from db.text import fold
 
-LIFETIME_DAYS = 36_525
-"""A hundred years: how long someone counts as alive when the other end of the life is not known."""
+LIFETIME_DAYS = 36_524
+"""A hundred years at most: how long someone counts as alive when the other end of the life is not known."""
 
 WIDEST_BIRTH_YEARS = 1_000
 """Births known less well than to the millennium are not looked for in a range of years."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from sqlalchemy import ColumnElement, Select, func, literal, or_, select, tuple_
+from sqlalchemy.dialects.postgresql import distinct_on
 
 from db.models.atlas import Authorship, Entity, Influence, Kind, RelationshipType
 from db.models.operations import DataVersion, EtlRun, Quarantine, RawRecord, RunStatus
@@ -140,7 +141,7 @@ async def _last_runs(session: ReadSession, statuses: Sequence[RunStatus]) -> dic
     statement = (
         select(EtlRun)
         .where(EtlRun.status.in_(statuses))
-        .distinct(EtlRun.source)
+        .ext(distinct_on(EtlRun.source))
         .order_by(EtlRun.source, EtlRun.id.desc())
     )
     return {run.source: run for run in await session.scalars(statement)}

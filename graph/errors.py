@@ -76,17 +76,18 @@ def _code_and_message(error: GraphQLError, is_before_execution: bool) -> tuple[C
             return found
     if isinstance(error, GraphQLSyntaxError):
         return Code.SYNTAX, error.message
-    is_plain = error.original_error is None or isinstance(error.original_error, GraphQLError)
-    if is_before_execution and is_plain:
+    if is_before_execution and (error.original_error is None or isinstance(error.original_error, GraphQLError)):
         return Code.VALIDATION, error.message
-    if error.original_error is None and not _is_about_a_result(error):
+    if not is_before_execution and _is_about_input(error):
         return Code.BAD_INPUT, error.message
     return Code.INTERNAL, "Something went wrong on the server: try again, and report it if it stays."
 
 
-def _is_about_a_result(error: GraphQLError) -> bool:
-    """Tell errors of a result, such as null where none may be, from errors of the variables and arguments."""
-    return error.path is not None and all(isinstance(node, FieldNode) for node in error.nodes or ())
+def _is_about_input(error: GraphQLError) -> bool:
+    """Tell errors of the variables and arguments from those of a result, such as null where none may be."""
+    if error.path is None:
+        return True
+    return error.original_error is None and not all(isinstance(node, FieldNode) for node in error.nodes or ())
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -234,8 +234,8 @@ class ListingQuery:
     timeline_figures: list[Agent] | None = resolved(
         _timeline_figures,
         "Agents by birth, the oldest first. Those whose birth is unknown are left out; a birth known only to the"
-        " century counts when the century overlaps `yearRange`. When there are more than `first`, `extensions.truncated`"
-        " of the response says so.",
+        " century counts when the century overlaps `yearRange`. When there are more than `first`,"
+        " `extensions.truncated` of the response says so.",
     )
     interdisciplinary_context: list[Agent] | None = resolved(
         _interdisciplinary_context,

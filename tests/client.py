@@ -19,19 +19,19 @@ class Client:
         self.app = app
         self.http = http
 
-    async def answer(self, query: str, **variables: Any) -> dict[str, Any]:
+    async def answer(self, query: str, /, **variables: Any) -> dict[str, Any]:
         """Return the whole response."""
         response = await self.http.post("/graphql", json={"query": query, "variables": variables})
         answer: dict[str, Any] = response.json()
         return answer
 
-    async def ask(self, query: str, **variables: Any) -> Any:
+    async def ask(self, query: str, /, **variables: Any) -> Any:
         """Return the data; there must be no error."""
         answer = await self.answer(query, **variables)
         assert "errors" not in answer, answer["errors"]
         return answer["data"]
 
-    async def refusal(self, query: str, **variables: Any) -> tuple[str, str]:
+    async def refusal(self, query: str, /, **variables: Any) -> tuple[str, str]:
         """Return the code and message of the one error there must be."""
         answer = await self.answer(query, **variables)
         (error,) = answer["errors"]

@@ -7,7 +7,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.dates import HistoricalDate, Precision
 from db.keys import internal_id
-from db.models.atlas import DATE_PARTS, Authorship, Dataset, Entity, Influence, Kind, RelationshipType
+from db.models.atlas import DATE_PARTS, Authorship, Dataset, Influence, Kind, RelationshipType
+from db.models.base import Base
 from db.models.operations import EtlRun, Quarantine, RawRecord
 from db.text import fold
 
@@ -105,7 +106,7 @@ async def load(engine: AsyncEngine) -> None:
             insert(EtlRun), {"source": "test", "params": {"limit": 1}, "status": "FAILED", "error": "no such file"}
         )
         await connection.execute(insert(Dataset), {"name": "test", "licence_url": "https://example.org/cc0", **TERMS})
-        await connection.execute(insert(Entity.__table__), ENTITIES)
+        await connection.execute(insert(Base.metadata.tables["entity"]), ENTITIES)
         await connection.execute(insert(Influence), [_edge(*edge) for edge in EDGES])
         authorships = [{"work_id": internal_id(w), "agent_id": internal_id(a), "run_id": 1} for w, a in AUTHORS]
         await connection.execute(insert(Authorship), authorships)
