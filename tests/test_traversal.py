@@ -57,7 +57,8 @@ async def _load(engine: AsyncEngine) -> None:
         await connection.execute(insert(EtlRun), {"source": "test", "params": {}, "status": "DONE"})
         await connection.execute(insert(Dataset), {"name": "test", "licence_url": "", **TERMS})
         ids = [graph * 100 + 1 + node for graph in range(GRAPHS) for node in range(NODES)]
-        await connection.execute(insert(Base.metadata.tables["entity"]), [entity | {"id": i, "key": f"Q{i}"} for i in ids])
+        entities = [entity | {"id": i, "key": f"Q{i}"} for i in ids]
+        await connection.execute(insert(Base.metadata.tables["entity"]), entities)
         rows = [
             {"source_id": source, "type": edge_type, "target_id": target, **edge}
             for graph in range(GRAPHS)
