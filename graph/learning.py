@@ -1,5 +1,6 @@
 """What a set of prerequisites says about learning: an order, cycles, edges that say nothing new, and a drawing."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -8,8 +9,8 @@ import rustworkx
 Edge = tuple[int, int]
 """A prerequisite, and what it is needed for: node ids."""
 
-_ENTITIES = {"#": "#35;", '"': "#quot;", "&": "#amp;", "<": "#lt;", ">": "#gt;", "`": "#96;", "\\": "#92;"}
-_ESCAPES = str.maketrans(_ENTITIES)
+_ESCAPES = str.maketrans({character: f"#{ord(character)};" for character in '#"&<>`\\*_~[]$'})
+_LIST_MARKER = re.compile(r"^(\s*\d*)([-+.)])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,4 +85,5 @@ def mermaid(names: Mapping[int, str], goal: int, edges: Iterable[Edge]) -> str:
 def escape_label(name: str) -> str:
     """Write a name so that nothing in it is Mermaid's syntax, Markdown or HTML."""
     printable = "".join(character if character.isprintable() else " " for character in name)
-    return printable.translate(_ESCAPES) or " "
+    escaped = printable.translate(_ESCAPES)
+    return _LIST_MARKER.sub(lambda marker: f"{marker[1]}#{ord(marker[2])};", escaped) or " "

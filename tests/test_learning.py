@@ -82,9 +82,12 @@ def test_mermaid_draws_nodes_and_edges() -> None:
 @pytest.mark.parametrize(
     ("name", "label"),
     [
-        ('say "hi"', "say #quot;hi#quot;"),
-        ("a < b & c > d", "a #lt; b #amp; c #gt; d"),
+        ('say "hi"', "say #34;hi#34;"),
+        ("a < b & c > d", "a #60; b #38; c #62; d"),
         ("C# `code`", "C#35; #96;code#96;"),
+        ("1. first", "1#46; first"),
+        ("- item", "#45; item"),
+        ("A* [search]", "A#42; #91;search#93;"),
         ("two\nlines\x00", "two lines "),
         ("", " "),
         ("Gödel's 不完全性", "Gödel's 不完全性"),
