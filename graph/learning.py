@@ -9,7 +9,7 @@ import rustworkx
 Edge = tuple[int, int]
 """A prerequisite, and what it is needed for: node ids."""
 
-_ESCAPES = str.maketrans({character: f"#{ord(character)};" for character in '#"&<>`\\*_~[]$'})
+_ESCAPES = str.maketrans({character: f"#{ord(character)};" for character in '#"&<>`\\*_~[]$:'})
 _LIST_MARKER = re.compile(r"^(\s*\d*)([-+.)])")
 
 
