@@ -7,7 +7,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class Settings(BaseSettings):
-    """What can be set from the environment: DATABASE_URL, and ATLAS_* for the rest."""
+    """What can be set from the environment: DATABASE_URL, REDIS_URL, and ATLAS_* for the rest."""
 
     model_config = SettingsConfigDict(env_prefix="ATLAS_", frozen=True, populate_by_name=True)
 
@@ -15,6 +15,11 @@ class Settings(BaseSettings):
         default=None,
         validation_alias="DATABASE_URL",
         description="PostgreSQL to use instead of the embedded one: postgresql://user:password@host/name",
+    )
+    redis_url: str | None = Field(
+        default=None,
+        validation_alias="REDIS_URL",
+        description="Redis that keeps answers for several processes, instead of each one's memory: redis://host:6379/0",
     )
     data_dir: Path = Field(default=Path("data"), description="Directory of the embedded PostgreSQL")
     host: str = Field(default="127.0.0.1", description="Address to listen on")
@@ -27,7 +32,7 @@ class Settings(BaseSettings):
         default=10, gt=0, description="The longest a query of the API may run in PostgreSQL"
     )
 
-    @field_validator("database_url", mode="before")
+    @field_validator("database_url", "redis_url", mode="before")
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         return value or None

@@ -14,6 +14,7 @@ from starlette.staticfiles import StaticFiles
 
 from db.session import read_engine
 from db.settings import Settings
+from graph.cache import MemoryCache, RedisCache
 from graph.endpoint import Endpoint
 from graph.graphiql import STATIC_DIRECTORY, STATIC_URL, graphiql_page
 from graph.health import JSONResponse, health, known_revisions, live, ready
@@ -53,9 +54,11 @@ def create_app(settings: Settings, url: str) -> Starlette:
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         app.state.revisions = known_revisions()
         app.state.engine = read_engine(url, settings.pool_size, settings.statement_timeout_seconds)
+        app.state.cache = RedisCache(settings.redis_url) if settings.redis_url else MemoryCache()
         try:
             yield
         finally:
+            await app.state.cache.close()
             await app.state.engine.dispose()
 
     page = graphiql_page(EXAMPLE_QUERY)

@@ -7,15 +7,19 @@ import strawberry
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.session import ReadSession
+from graph.cache import Cache
 from graph.dataloaders import Loaders
 
 
 class Context:
     """The state of one operation; it takes a database connection at its first read."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, cache: Cache) -> None:
         self.engine = engine
+        self.cache = cache
         self.truncated: list[dict[str, Any]] = []
+        self.is_lasting = True
+        self._origin: Context | None = None
 
     @cached_property
     def session(self) -> ReadSession:
@@ -29,7 +33,15 @@ class Context:
 
     def fresh(self) -> "Context":
         """Return the context of another operation over the same database."""
-        return Context(self.engine)
+        context = Context(self.engine, self.cache)
+        context._origin = self
+        return context
+
+    def may_change(self) -> None:
+        """Have the answer not kept: it tells what can change while the data version stays, such as a run's progress."""
+        self.is_lasting = False
+        if self._origin is not None:
+            self._origin.may_change()
 
     def tell_cut(self, path: list[str | int], limit: int) -> None:
         """Have the response say, in `extensions.truncated`, that a list was cut."""

@@ -25,7 +25,7 @@ GRAPHQL_JSON = "application/graphql-response+json"
 
 
 class Endpoint(GraphQL[Context, None]):
-    """The GraphQL endpoint; the app's state must hold the engine while it serves."""
+    """The GraphQL endpoint; the app's state must hold engine and cache while it serves."""
 
     def __init__(self, schema: AtlasSchema, page: Callable[[], str]) -> None:
         super().__init__(schema, graphql_ide="graphiql")
@@ -42,7 +42,7 @@ class Endpoint(GraphQL[Context, None]):
 
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:  # noqa: ARG002
         """Make the context from which every operation gets a fresh one."""
-        return Context(request.app.state.engine)
+        return Context(request.app.state.engine, request.app.state.cache)
 
     def should_render_graphql_ide(self, request: BaseRequestProtocol) -> bool:
         """Show GraphiQL to browsers that bring no query."""

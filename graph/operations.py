@@ -156,7 +156,8 @@ class Stats:
     open_quarantine: BigInt = resolved(_open_quarantine, "The number of rows that could not be loaded and wait.")
 
 
-def _stats() -> Stats:
+def _stats(info: Info) -> Stats:
+    info.context.may_change()
     return Stats()
 
 
@@ -169,6 +170,7 @@ async def _etl_runs(
         RunStatus | None, strawberry.argument(description="Only runs of this status.")
     ] = strawberry.UNSET,
 ) -> object:
+    info.context.may_change()
     cursor = given(after)
     position = None if cursor is None else decode_cursor(cursor, CURSOR, int)[0]
     of_source = given(source)

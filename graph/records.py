@@ -68,6 +68,7 @@ async def _data(
     first: Annotated[int, strawberry.argument(description="The size of a page, up to 100.")] = 20,
     after: Annotated[str | None, strawberry.argument(description="The cursor to go on after.")] = strawberry.UNSET,
 ) -> object:
+    info.context.may_change()
     wanted = RawFilter(source=given(source), search=given(search))
     check_text("source", wanted.source or "")
     check_text("search", wanted.search or "")

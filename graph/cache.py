@@ -1,0 +1,110 @@
+"""Answers kept for as long as the data they were made from is the newest.
+
+A key holds the data version, so nothing is ever deleted and nothing stale is served. The cache is Redis when there is
+one, else the process's memory; a cache that fails costs speed, never an answer.
+"""
+
+import hashlib
+import time
+from collections import OrderedDict
+from typing import Protocol
+
+import orjson
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+MEMORY_BYTES = 64 * 1024 * 1024
+LARGEST_ANSWER_BYTES = 1024 * 1024
+TTL_SECONDS = 3600
+REDIS_TIMEOUT_SECONDS = 0.1
+REDIS_PAUSE_SECONDS = 5
+
+
+class Cache(Protocol):
+    """Bytes by key; a value may be gone at any time."""
+
+    async def get(self, key: str) -> bytes | None:
+        """Return the value, or None."""
+
+    async def set(self, key: str, value: bytes) -> None:
+        """Keep a value."""
+
+    async def close(self) -> None:
+        """Let go of connections."""
+
+
+def answer_key(version: int, schema: str, query: str, variables: object, operation_name: str | None) -> str:
+    """Return the key of an operation's answer at a data version."""
+    variables_json = orjson.dumps(variables, option=orjson.OPT_SORT_KEYS)
+    parts = (schema.encode(), query.encode("utf-8", "surrogatepass"), variables_json, (operation_name or "").encode())
+    digest = hashlib.blake2b(digest_size=20)
+    for part in parts:
+        digest.update(len(part).to_bytes(8))
+        digest.update(part)
+    return f"atlas:{version}:{digest.hexdigest()}"
+
+
+class MemoryCache:
+    """The answers used last, up to a number of bytes."""
+
+    def __init__(self, max_bytes: int = MEMORY_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._size = 0
+        self._values: OrderedDict[str, bytes] = OrderedDict()
+
+    async def get(self, key: str) -> bytes | None:
+        """Return the value, or None."""
+        if key not in self._values:
+            return None
+        self._values.move_to_end(key)
+        return self._values[key]
+
+    async def set(self, key: str, value: bytes) -> None:
+        """Keep a value, at the cost of those that were not used for longest."""
+        self._size += len(value) - len(self._values.pop(key, b""))
+        self._values[key] = value
+        while self._size > self._max_bytes:
+            _, dropped = self._values.popitem(last=False)
+            self._size -= len(dropped)
+
+    async def close(self) -> None:
+        """Do nothing: there are no connections."""
+
+
+class RedisCache:
+    """A Redis that several processes share; while it does not answer, it is left alone for some seconds."""
+
+    def __init__(self, url: str) -> None:
+        self._redis = Redis.from_url(
+            url,
+            socket_timeout=REDIS_TIMEOUT_SECONDS,
+            socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+        )
+        self._paused_until = 0.0
+
+    async def get(self, key: str) -> bytes | None:
+        """Return the value, or None."""
+        if time.monotonic() < self._paused_until:
+            return None
+        try:
+            value = await self._redis.get(key)
+            return value if isinstance(value, bytes) else None
+        except (RedisError, OSError, TimeoutError):
+            self._paused_until = time.monotonic() + REDIS_PAUSE_SECONDS
+            return None
+
+    async def set(self, key: str, value: bytes) -> None:
+        """Keep a value for an hour at most."""
+        if time.monotonic() < self._paused_until:
+            return
+        try:
+            await self._redis.set(key, value, ex=TTL_SECONDS)
+        except (RedisError, OSError, TimeoutError):
+            self._paused_until = time.monotonic() + REDIS_PAUSE_SECONDS
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._redis.aclose()
