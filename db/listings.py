@@ -59,7 +59,9 @@ class EntityFilter:
         """Return the SQL of the conditions that are given."""
         found: list[ColumnElement[bool]] = []
         if self.kinds is not None:
-            found.append(is_any(Entity.kind, self.kinds))
+            # The index on (kind, start_first) gives the order only where the kind is one.
+            is_one = len(self.kinds) == 1
+            found.append(Entity.kind == self.kinds[0] if is_one else is_any(Entity.kind, self.kinds))
         if self.name_starts_with is not None:
             found.append(Entity.name_folded.startswith(fold(self.name_starts_with), autoescape=True))
         if self.disciplines is not None:
