@@ -40,7 +40,8 @@ async def test_field_a_source_does_not_speak_about_stays(engine: AsyncEngine) ->
 @pytest.mark.parametrize("together", [True, False])
 async def test_statements_of_one_edge_add_up(engine: AsyncEngine, together: bool) -> None:
     inverse = EDGE | {"rule": "P185", "confidence": 0.5, "derived": True}
-    for rows in [[EDGE, inverse]] if together else [[EDGE], [inverse]]:
+    loads: list[list[dict[str, Any]]] = [[EDGE, inverse]] if together else [[EDGE], [inverse]]
+    for rows in loads:
         await load(engine, *rows)
     rules = "(SELECT array_agg(rule ORDER BY rule) FROM jsonb_object_keys(provenance) AS rule)"
     sql = f"SELECT confidence::text, is_derived, {rules} FROM influence"
