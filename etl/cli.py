@@ -257,6 +257,8 @@ def _print_report(report: Report, options: Options, as_json: bool) -> None:
             f" {counts.unchanged} unchanged, {counts.failed} failed"
             + (f"; {counts.retired} retired" if counts.retired else "")
         )
+    for note in report.notes:
+        print(f"note: {note}", file=sys.stderr)
     for problem in report.problems:
         print(f"not read: {problem}", file=sys.stderr)
     if report.status in (RunStatus.INTERRUPTED, RunStatus.PARTIAL):

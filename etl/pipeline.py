@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -16,13 +16,10 @@ from db.models.operations import RunStatus
 from db.session import WriteSession, one_line, write_session
 from etl import runs
 from etl.source import Batch, Checkpoint, Prepared, RawRow, RowError, Source
-from etl.staging import Changes, Counts, Staging, storable
+from etl.staging import Changes, Counts, Load, Staging, Transactions, storable
 
 JUDGED_FROM_ROWS = 1000
 """A share of failed rows ends a run early only once this many rows were seen."""
-
-Transactions = Callable[[], AbstractAsyncContextManager[WriteSession]]
-
 
 class TooManyFailedError(AtlasError):
     """More of a source's rows are bad than it may have."""
@@ -48,6 +45,7 @@ class Report:
     counts: Counts
     data_version: int | None
     problems: Sequence[str] = ()
+    notes: Sequence[str] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as `--json` prints it."""
@@ -58,6 +56,7 @@ class Report:
             **asdict(self.counts),
             "data_version": self.data_version,
             "problems": list(self.problems),
+            "notes": list(self.notes),
         }
 
 
@@ -92,6 +91,7 @@ async def resume(engine: AsyncEngine, source: Source, options: Options, run_id: 
             if not found or not await staging.exists(session):
                 raise AtlasError(f"run {run_id} cannot be resumed: start {source.name} anew")
             await runs.reopen(session, run_id)
+            await source.resumed(session, staging)
         return await _guarded(transactions, source, staging, options, found[0].checkpoint, found[0].processed)
 
 
@@ -131,6 +131,7 @@ async def _guarded(
 ) -> Report:
     """Extract and publish, and record the failure of a run that cannot go on."""
     try:
+        source.attach(staging, transactions)
         progress = Progress(total=await source.count(), processed=processed)
         stopped = await _extract(transactions, source, staging, options, checkpoint, progress)
         if stopped:
@@ -158,22 +159,32 @@ async def _extract(
     """Stage batch after batch; returns whether it was asked to stop before the source's end."""
     if checkpoint is not None and checkpoint.get("complete"):
         return False
-    async for batch in source.batches(checkpoint):
-        rows = _within(batch.rows, options.limit, progress.processed)
-        await _stage(transactions, source, staging, Batch(rows, batch.checkpoint), progress)
-        _tell(options, progress)
-        if options.limit is not None and progress.processed >= options.limit:
-            break
-        if options.stop.is_set():
-            return True
+    async with _closing(source.batches(checkpoint)) as batches:
+        async for batch in batches:
+            await _stage(transactions, source, staging, _within(batch, options.limit, progress.processed), progress)
+            _tell(options, progress)
+            if options.limit is not None and progress.processed >= options.limit:
+                break
+            if options.stop.is_set():
+                return True
     if not source.problems:
         async with transactions() as session:
             await runs.reach(session, staging.run_id, {"complete": True}, progress.processed)
     return False
 
 
-def _within(rows: Sequence[RawRow], limit: int | None, processed: int) -> Sequence[RawRow]:
-    return rows if limit is None else rows[: max(0, limit - processed)]
+@asynccontextmanager
+async def _closing(batches: AsyncIterator[Batch]) -> AsyncIterator[AsyncIterator[Batch]]:
+    try:
+        yield batches
+    finally:
+        # Files and processes that a source holds are let go here, not whenever it is collected.
+        if isinstance(batches, AsyncGenerator):
+            await batches.aclose()
+
+
+def _within(batch: Batch, limit: int | None, processed: int) -> Batch:
+    return batch if limit is None else batch.first(max(0, limit - processed))
 
 
 async def _stage(
@@ -207,8 +218,13 @@ def prepare(source: Source, rows: Sequence[RawRow], first_number: int) -> Prepar
 
 def transform(source: Source, row: RawRow) -> list[tuple[str, tuple[Any, ...]]]:
     """Turn a raw row into staged records; raises RowError, whatever made the row unfit."""
+    return staged(source.load, lambda: source.transform(row))
+
+
+def staged(load: Load, make: Callable[[], Iterable[object]]) -> list[tuple[str, tuple[Any, ...]]]:
+    """Make records and stage them; raises RowError, whatever makes them unfit."""
     try:
-        return [source.load.stage(record) for record in source.transform(row)]
+        return [load.stage(record) for record in make()]
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or None
@@ -255,7 +271,7 @@ async def _publish(transactions: Transactions, source: Source, staging: Staging,
         version = await runs.finish(session, staging.run_id, counts, status, "; ".join(source.problems) or None)
         if status is RunStatus.DONE:
             await staging.drop(session)
-    return Report(staging.run_id, source.name, status, counts, version, source.problems)
+    return Report(staging.run_id, source.name, status, counts, version, source.problems, source.notes)
 
 
 async def _keep_rows(session: WriteSession, source: Source, staging: Staging) -> None:

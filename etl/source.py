@@ -8,7 +8,8 @@ from typing import Any
 import orjson
 
 from db.errors import AtlasError
-from etl.staging import Load
+from db.session import WriteSession
+from etl.staging import Load, Staging, Transactions
 
 Checkpoint = dict[str, Any]
 """A position in a source: what `Source.batches` needs to go on after a batch; plain JSON."""
@@ -69,6 +70,16 @@ class Prepared:
     tables: dict[str, list[tuple[Any, ...]]]
     rejects: list[tuple[int, RawRow, RowError]]
 
+    def first(self, rows: int) -> "Prepared":
+        """Return the rows with the lowest numbers."""
+        numbers = {values[0] for table in self.tables.values() for values in table}
+        numbers = set(sorted(numbers | {number for number, _, _ in self.rejects})[:rows])
+        return Prepared(
+            min(rows, self.processed),
+            {name: [values for values in table if values[0] in numbers] for name, table in self.tables.items()},
+            [reject for reject in self.rejects if reject[0] in numbers],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -80,6 +91,10 @@ class Batch:
     rows: Sequence[RawRow]
     checkpoint: Checkpoint
     prepared: Prepared | None = None
+
+    def first(self, rows: int) -> "Batch":
+        """Return the batch with at most so many rows."""
+        return Batch(self.rows[:rows], self.checkpoint, self.prepared and self.prepared.first(rows))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +124,8 @@ class Source(ABC):
     def __init__(self) -> None:
         self.problems: list[str] = []
         """What could not be read though the rest could; it makes the run partial."""
+        self.notes: list[str] = []
+        """What else a person should be told at the end."""
 
     @classmethod
     @abstractmethod
@@ -122,6 +139,12 @@ class Source(ABC):
     async def count(self) -> int | None:
         """Return how many rows there are, if that costs little; it only feeds the progress display."""
         return None
+
+    async def resumed(self, session: WriteSession, staging: Staging) -> None:  # noqa: B027 (most need nothing)
+        """Take up what an unfinished run has staged, before `batches` goes on from its checkpoint."""
+
+    def attach(self, staging: Staging, transactions: Transactions) -> None:  # noqa: B027 (most need nothing)
+        """Take the run's staging, for a source whose later batches follow from what its earlier ones staged."""
 
     @abstractmethod
     def batches(self, checkpoint: Checkpoint | None) -> AsyncIterator[Batch]:
