@@ -4,6 +4,7 @@ from typing import Any
 
 import orjson
 
+from db.bulk import bulk_change
 from db.dates import HistoricalDate
 from db.keys import internal_id
 from db.models.atlas import DATE_PARTS
@@ -63,12 +64,14 @@ class AtlasLoad:
         covers = await session.execute(
             f"SELECT DISTINCT covers FROM {staging.table('entity')} WHERE NOT is_stub ORDER BY covers"
         )
-        for (fields,) in covers.all():
-            changes += await _upsert_described(session, staging, fields)
-        await _insert_mentioned(session, staging)
+        async with bulk_change(session, "entity", staging.table("entity")):
+            for (fields,) in covers.all():
+                changes += await _upsert_described(session, staging, fields)
+            await _insert_mentioned(session, staging)
         changes += await _drop_misfits(session, staging)
         await _reject_impossible_times(session, staging)
-        changes += await _upsert_influences(session, staging)
+        async with bulk_change(session, "influence", staging.table("influence")):
+            changes += await _upsert_influences(session, staging)
         changes += await upsert(
             session,
             f"INSERT INTO authorship (work_id, agent_id, run_id)"
@@ -256,11 +259,10 @@ async def _upsert_influences(session: WriteSession, staging: Staging) -> Changes
         f"""
         INSERT INTO influence AS kept ({", ".join(EDGE_COLUMNS)}, run_id)
         SELECT source_id, type, target_id,
-               CASE WHEN count(DISTINCT statement.key) = 1 THEN max(confidence)
-                    ELSE provenance_confidence(jsonb_object_agg(statement.key, statement.value ORDER BY row_no)) END,
-               bool_and(is_derived), max(note), jsonb_object_agg(statement.key, statement.value ORDER BY row_no),
-               {staging.run_id}
-        FROM {staging.accepted("influence")} AS staged, jsonb_each(provenance) AS statement
+               CASE count(*) WHEN 1 THEN max(confidence)
+                             ELSE provenance_confidence(provenance_merge(provenance ORDER BY row_no)) END,
+               bool_and(is_derived), max(note), provenance_merge(provenance ORDER BY row_no), {staging.run_id}
+        FROM {staging.accepted("influence")} AS staged
         GROUP BY source_id, type, target_id ORDER BY source_id, type, target_id
         ON CONFLICT (source_id, type, target_id) DO UPDATE
         SET provenance = kept.provenance || excluded.provenance,

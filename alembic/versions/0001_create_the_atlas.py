@@ -225,6 +225,7 @@ def create_functions() -> None:
         )::real
         """
     )
+    op.execute("CREATE AGGREGATE provenance_merge (jsonb) (SFUNC = jsonb_concat, STYPE = jsonb)")
 
 
 def downgrade() -> None:
@@ -239,6 +240,7 @@ def downgrade() -> None:
         "etl_run",
     ):
         op.drop_table(table)
+    op.execute("DROP AGGREGATE provenance_merge (jsonb)")
     op.execute("DROP FUNCTION provenance_confidence")
     op.execute("DROP TYPE relationship_type")
     op.execute("DROP TYPE entity_kind")

@@ -1,0 +1,53 @@
+"""Bulk changes of a table: what is worth doing differently when most of it is new."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from db.session import WriteSession
+
+GROWTH = 10
+"""A load this many times the table's rows is faster with the indexes built afterwards (measured: 9 times)."""
+MEMORY = "256MB"
+INDEX_MEMORY = "1GB"
+
+
+@asynccontextmanager
+async def bulk_change(session: WriteSession, table: str, source: str) -> AsyncIterator[None]:
+    """Change a table by the rows of another in the block.
+
+    When `source` has ten times the rows of `table` or more, foreign keys and indexes that are not unique are dropped
+    for the block and made again after it, all in the session's transaction: readers of the table wait for its end.
+    """
+    await session.execute(f"SET LOCAL work_mem = '{MEMORY}'")
+    await session.execute(f"ANALYZE {source}")
+    if not await _outgrows(session, source, table):
+        yield
+        return
+    await session.execute(f"SET LOCAL maintenance_work_mem = '{INDEX_MEMORY}'")
+    constraints = await session.execute(
+        "SELECT quote_ident(conname) AS name, pg_get_constraintdef(oid) AS definition FROM pg_constraint"
+        f" WHERE conrelid = '{table}'::regclass AND contype = 'f' ORDER BY conname"
+    )
+    indexes = await session.execute(
+        "SELECT indexrelid::regclass::text AS name, pg_get_indexdef(indexrelid) AS definition FROM pg_index"
+        f" WHERE indrelid = '{table}'::regclass AND NOT indisunique ORDER BY 1"
+    )
+    foreign_keys, plain_indexes = constraints.all(), indexes.all()
+    for key in foreign_keys:
+        await session.execute(f"ALTER TABLE {table} DROP CONSTRAINT {key.name}")
+    for index in plain_indexes:
+        await session.execute(f"DROP INDEX {index.name}")
+    yield
+    for index in plain_indexes:
+        await session.execute(index.definition)
+    for key in foreign_keys:
+        await session.execute(f"ALTER TABLE {table} ADD CONSTRAINT {key.name} {key.definition}")
+    await session.execute(f"ANALYZE {table}")
+
+
+async def _outgrows(session: WriteSession, source: str, table: str) -> bool:
+    coming = int((await session.execute(f"SELECT count(*) FROM {source}")).scalar_one())
+    there = await session.execute(
+        f"SELECT count(*) FROM (SELECT FROM {table} LIMIT :enough) AS counted", enough=coming // GROWTH + 1
+    )
+    return coming > 0 and int(there.scalar_one()) * GROWTH <= coming
