@@ -91,7 +91,6 @@ async def resume(engine: AsyncEngine, source: Source, options: Options, run_id: 
             if not found or not await staging.exists(session):
                 raise AtlasError(f"run {run_id} cannot be resumed: start {source.name} anew")
             await runs.reopen(session, run_id)
-            await source.resumed(session, staging)
         return await _guarded(transactions, source, staging, options, found[0].checkpoint, found[0].processed)
 
 

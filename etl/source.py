@@ -8,7 +8,6 @@ from typing import Any
 import orjson
 
 from db.errors import AtlasError
-from db.session import WriteSession
 from etl.staging import Load, Staging, Transactions
 
 Checkpoint = dict[str, Any]
@@ -139,9 +138,6 @@ class Source(ABC):
     async def count(self) -> int | None:
         """Return how many rows there are, if that costs little; it only feeds the progress display."""
         return None
-
-    async def resumed(self, session: WriteSession, staging: Staging) -> None:  # noqa: B027 (most need nothing)
-        """Take up what an unfinished run has staged, before `batches` goes on from its checkpoint."""
 
     def attach(self, staging: Staging, transactions: Transactions) -> None:  # noqa: B027 (most need nothing)
         """Take the run's staging, for a source whose later batches follow from what its earlier ones staged."""

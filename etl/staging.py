@@ -4,7 +4,8 @@ A batch is appended with its checkpoint in one transaction. Publishing merges al
 see, in one transaction, so readers never meet half a run, and a killed run goes on where its last batch ended.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from etl.source import Prepared
 
 SCHEMA = "staging"
+
+Transactions = Callable[[], AbstractAsyncContextManager[WriteSession]]
+"""Makes transactions of a run's own; those of a dry run are rolled back in the end."""
 
 
 @dataclass(frozen=True, slots=True)
