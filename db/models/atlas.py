@@ -1,5 +1,6 @@
 """The knowledge graph: entities of three kinds, who made which work, and the edges that lead from one to another."""
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -7,9 +8,11 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Computed,
+    DateTime,
     Enum,
     ForeignKey,
     Index,
+    Integer,
     SmallInteger,
     Text,
     text,
@@ -126,6 +129,14 @@ class Entity(Base):
     __mapper_args__ = {"polymorphic_on": "kind"}  # noqa: RUF012 (SQLAlchemy's declarative form)
     __table_args__ = (
         Index("ix_entity_kind_start", "kind", "start_first", "id"),
+        Index("ix_entity_start", "start_first", "id"),
+        Index(
+            "ix_entity_coarse_birth",
+            "start_first",
+            "id",
+            # Precision 9 is the year: see db.dates.Precision.
+            postgresql_where=text("kind = 'AGENT' AND start_precision < 9"),
+        ),
         Index("ix_entity_birth_year", "start_year", postgresql_where=text("kind = 'AGENT'")),
         Index("ix_entity_publication_year", "start_year", postgresql_where=text("kind = 'WORK'")),
         Index("ix_entity_field", "field", postgresql_where=text("field IS NOT NULL")),
@@ -188,4 +199,61 @@ class Influence(Base):
         CheckConstraint("confidence BETWEEN 0 AND 1", name="confidence"),
         CheckConstraint("source_id <> target_id", name="no_loop"),
         Index("ix_influence_target", "target_id", "type", "source_id"),
+    )
+
+
+class Measurement(Base):
+    """The one row that tells which graph the measures are of; none before the first.
+
+    `version` is the data version whose graph they describe: they are current as long as it is the newest. The
+    fingerprint is of the entities' ids and the edges, whatever else the records say.
+    """
+
+    __tablename__ = "measurement"
+
+    id: Mapped[int] = mapped_column(primary_key=True, server_default="1", autoincrement=False)
+    version: Mapped[int] = mapped_column(BigInteger)
+    fingerprint: Mapped[str] = mapped_column(Text)
+    cycles: Mapped[int] = mapped_column(Integer)
+    components: Mapped[int] = mapped_column(Integer)
+    largest_component: Mapped[int] = mapped_column(Integer)
+    unconnected: Mapped[int] = mapped_column(Integer)
+    measured_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=text("now()"))
+
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+
+
+class PrerequisiteCycle(Base):
+    """Entities each of which is, directly or not, a prerequisite of every other; `id` is the least of their ids."""
+
+    __tablename__ = "prerequisite_cycle"
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    size: Mapped[int] = mapped_column(Integer)
+
+    __table_args__ = (Index(None, "size", "id"),)
+
+
+class EntityMeasure(Base):
+    """Where an entity stands in the graph, as of the measurement's version; `etl.measures` has the formulas.
+
+    `incoming` and `outgoing` map a relationship type to the number of its edges; types without any are left out.
+    """
+
+    __tablename__ = "entity_measure"
+
+    entity_id: Mapped[int] = mapped_column(ForeignKey("entity.id", ondelete="CASCADE"), primary_key=True)
+    level: Mapped[int | None] = mapped_column(Integer)
+    page_rank: Mapped[float] = mapped_column(REAL)
+    degree: Mapped[int] = mapped_column(Integer)
+    incoming: Mapped[dict[str, int]] = mapped_column(JSONB)
+    outgoing: Mapped[dict[str, int]] = mapped_column(JSONB)
+    # Without a foreign key: cycle and members are replaced in one transaction, and a check a row would double its time.
+    cycle_id: Mapped[int | None] = mapped_column(BigInteger)
+
+    __table_args__ = (
+        Index("ix_entity_measure_level", "level", "entity_id", postgresql_where=text("level IS NOT NULL")),
+        Index(None, "page_rank", "entity_id"),
+        Index(None, "degree", "entity_id"),
+        Index("ix_entity_measure_cycle", "cycle_id", "entity_id", postgresql_where=text("cycle_id IS NOT NULL")),
     )

@@ -89,6 +89,33 @@ class Quarantine(Base):
     )
 
 
+class FigureGroup(StrEnum):
+    """What a figure of a run's report counts."""
+
+    ROWS = "ROWS"
+    REJECTS = "REJECTS"
+    ENTITIES = "ENTITIES"
+    STATEMENTS = "STATEMENTS"
+    LABELS = "LABELS"
+    DATES = "DATES"
+    GRAPH = "GRAPH"
+
+
+class RunReport(Base):
+    """What a run left behind, counted at its end, beside the same counts of the source's previous finished run.
+
+    `figures` is a list of {group, name, value, previous, odd}; `previous` is null when there is nothing to compare.
+    """
+
+    __tablename__ = "run_report"
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("etl_run.id"), primary_key=True)
+    previous_run_id: Mapped[int | None] = mapped_column(ForeignKey("etl_run.id"))
+    version: Mapped[int] = mapped_column(BigInteger)
+    figures: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
+    made_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=text("now()"))
+
+
 class DataVersion(Base):
     """The one row that counts changes of what readers see; raised in the transaction that publishes a run."""
 
