@@ -31,8 +31,11 @@ class Settings(BaseSettings):
     statement_timeout_seconds: float = Field(
         default=10, gt=0, description="The longest a query of the API may run in PostgreSQL"
     )
+    contact: str | None = Field(
+        default=None, description="E-mail address or URL of whoever runs the ETL, told to the services it asks"
+    )
 
-    @field_validator("database_url", "redis_url", mode="before")
+    @field_validator("database_url", "contact", "redis_url", mode="before")
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         return value or None

@@ -5,8 +5,14 @@ from etl.source import Source
 from etl.sources.prerequisites import Prerequisites
 from etl.sources.sample import Sample
 from etl.sources.sparql_json import SparqlJson
+from etl.sources.wikidata_sparql import WikidataSparql
 
-SOURCES: dict[str, type[Source]] = {"sample": Sample, "sparql-json": SparqlJson, "prerequisites": Prerequisites}
+SOURCES: dict[str, type[Source]] = {
+    "sample": Sample,
+    "sparql-json": SparqlJson,
+    "prerequisites": Prerequisites,
+    "wikidata": WikidataSparql,
+}
 
 
 def source_class(name: str) -> type[Source]:
