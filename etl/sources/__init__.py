@@ -5,6 +5,7 @@ from etl.source import Source
 from etl.sources.prerequisites import Prerequisites
 from etl.sources.sample import Sample
 from etl.sources.sparql_json import SparqlJson
+from etl.sources.wikidata_dump import WikidataDump
 from etl.sources.wikidata_sparql import WikidataSparql
 
 SOURCES: dict[str, type[Source]] = {
@@ -12,6 +13,7 @@ SOURCES: dict[str, type[Source]] = {
     "sparql-json": SparqlJson,
     "prerequisites": Prerequisites,
     "wikidata": WikidataSparql,
+    "wikidata-dump": WikidataDump,
 }
 
 

@@ -1,0 +1,150 @@
+"""An entity as Wikidata's JSON gives it, read into an item.
+
+The form is https://doc.wikimedia.org/Wikibase/master/php/docs_topics_json.html, in dumps and in API answers alike.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from db.dates import Calendar, HistoricalDate, Precision, days_in_month, julian_to_gregorian
+from db.errors import InvalidDateError
+from etl.source import RowError
+from etl.wikidata import CLASS_PROPERTIES, RELATION_PROPERTIES, TIME_PROPERTIES, Item
+
+LINK_PROPERTIES: tuple[str, ...] = tuple(dict.fromkeys((*CLASS_PROPERTIES, *RELATION_PROPERTIES)))
+READ_PROPERTIES: tuple[str, ...] = (*LINK_PROPERTIES, *TIME_PROPERTIES)
+
+_JULIAN = "Q1985786"
+_TIME = re.compile(r"([+-])([0-9]{1,16})-([0-9]{2})-([0-9]{2})T.*")
+_ITEM = re.compile(r"Q([1-9][0-9]{0,17})")
+
+Json = Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class Reading:
+    """An item as read, with what was left out of it.
+
+    `unknown` counts best-ranked statements whose value is unknown or none; `bad_times` says of each time that names
+    no day in which property it stands, what it is and why.
+    """
+
+    item: Item
+    unknown: int = 0
+    bad_times: list[RowError] = field(default_factory=list)
+
+
+def parse(entity: Json) -> Reading:
+    """Read an item's best-ranked statements, labels and descriptions; raises RowError when it is no item."""
+    try:
+        number = _item_number(entity["id"])
+        if number is None:
+            raise RowError("not an item", "id", entity["id"])
+        reading = Reading(Item(number, _texts(entity.get("labels")), _texts(entity.get("descriptions"))))
+        # PHP writes an empty map as an empty list.
+        claims = entity.get("claims") or {}
+        for property_id in LINK_PROPERTIES:
+            if property_id in claims:
+                _read_links(reading, property_id, claims[property_id])
+        for property_id in TIME_PROPERTIES:
+            if property_id in claims:
+                _read_times(reading, property_id, claims[property_id])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RowError(f"not an entity as Wikidata writes it: {type(error).__name__} {error}") from error
+    return reading
+
+
+def excerpt(entity: Json, languages: Sequence[str]) -> dict[str, Any]:
+    """Return the part of an entity that `parse` reads, in the languages given and all others if it has none of them."""
+    return {
+        "id": entity["id"],
+        "labels": _in_languages(entity.get("labels"), languages),
+        "descriptions": _in_languages(entity.get("descriptions"), languages),
+        "claims": {name: value for name, value in (entity.get("claims") or {}).items() if name in READ_PROPERTIES},
+    }
+
+
+def parse_time(value: Json) -> HistoricalDate:
+    """Read a time value; raises InvalidDateError when it names no day.
+
+    Years before the common era are historical here (384 BCE is -0384). Numbers known to ten thousand years at best
+    are kept as they are: they count from no era. A Julian day is converted; what is coarser cannot be, and keeps its
+    parts, as in Wikibase's RDF export.
+    """
+    match = _TIME.fullmatch(value["time"])
+    precision = Precision(min(value["precision"], Precision.DAY))
+    if not match:
+        raise InvalidDateError(f"{value['time'][:40]!r} is not a time as Wikidata writes it")
+    sign, digits, month_digits, day_digits = match.groups()
+    year, month, day = int(digits), int(month_digits), int(day_digits)
+    if year == 0:
+        raise InvalidDateError("there is no year 0 in Wikidata's JSON")
+    if sign == "-":
+        year = 1 - year if precision >= Precision.MILLENNIUM else -year
+    is_julian = value["calendarmodel"].endswith(_JULIAN)
+    if is_julian and precision is Precision.DAY:
+        _check_julian(year, month, day)
+        year, month, day = julian_to_gregorian(year, month, day)
+    calendar = Calendar.JULIAN if is_julian else Calendar.GREGORIAN
+    return HistoricalDate.build(year, month or None, day or None, precision, calendar)
+
+
+def _check_julian(year: int, month: int, day: int) -> None:
+    if not 1 <= month <= 12:
+        raise InvalidDateError(f"month {month} of year {year} does not exist: expected 1 to 12")
+    # Year 4 is a leap year in both calendars: only the Julian has one every fourth year.
+    if not 1 <= day <= days_in_month(4 if year % 4 == 0 else 1, month):
+        raise InvalidDateError(f"day {day} of {year}-{month:02d} does not exist in the Julian calendar")
+
+
+def _texts(terms: Any) -> dict[str, str]:
+    return {language: term["value"] for language, term in terms.items()} if terms else {}
+
+
+def _in_languages(terms: Any, languages: Sequence[str]) -> dict[str, Any]:
+    kept = {language: terms[language] for language in languages if language in terms} if terms else {}
+    return kept or dict(terms or {})
+
+
+def _best_values(reading: Reading, statements: Sequence[Json], kind: str) -> Iterator[Any]:
+    """Yield the known values of a kind: of the preferred statements, or of the normal ones when there are none."""
+    ranked: dict[str, list[Json]] = {}
+    for statement in statements:
+        ranked.setdefault(statement.get("rank", "normal"), []).append(statement)
+    for statement in ranked.get("preferred") or ranked.get("normal") or ():
+        snak = statement["mainsnak"]
+        if snak["snaktype"] != "value":
+            reading.unknown += 1
+        elif snak["datavalue"]["type"] == kind:
+            yield snak["datavalue"]["value"]
+
+
+def _read_links(reading: Reading, property_id: str, statements: Sequence[Json]) -> None:
+    numbers = [_linked(value) for value in _best_values(reading, statements, "wikibase-entityid")]
+    if found := [number for number in dict.fromkeys(numbers) if number is not None]:
+        reading.item.links[property_id] = found
+
+
+def _linked(value: Json) -> int | None:
+    # Statements written before 2016 have no "id".
+    if "id" in value:
+        return _item_number(value["id"])
+    return int(value["numeric-id"]) if value["entity-type"] == "item" else None
+
+
+def _item_number(text: str) -> int | None:
+    match = _ITEM.fullmatch(text)
+    return int(match[1]) if match else None
+
+
+def _read_times(reading: Reading, property_id: str, statements: Sequence[Json]) -> None:
+    dates = []
+    for value in _best_values(reading, statements, "time"):
+        try:
+            dates.append(parse_time(value))
+        except (InvalidDateError, ValueError) as error:
+            reading.bad_times.append(RowError(str(error), property_id, value.get("time")))
+    if dates:
+        reading.item.times[property_id] = dates

@@ -1,0 +1,252 @@
+"""What a chunk of a dump's lines becomes: rows of items and of statements, ready to be staged.
+
+Most lines are left unparsed: the first pass reads the items with a property that joins two, a later one those that
+were only named until then.
+"""
+
+import re
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from db.models.atlas import Kind
+from etl.atlas import KEY_COLUMNS, AtlasLoad
+from etl.entity_json import Reading, excerpt, parse
+from etl.item_set import ItemSet
+from etl.lines import Chunk
+from etl.pipeline import staged
+from etl.records import MentionRecord
+from etl.source import Prepared, RawRow, RowError
+from etl.staging import storable
+from etl.wikidata import RELATION_PROPERTIES, describe, relate
+
+SOURCE = "wikidata-dump"
+ENTITIES, STATEMENTS, LINES = f"{SOURCE}/entities", f"{SOURCE}/statements", f"{SOURCE}/lines"
+
+KEPT_BYTES = 1 << 20
+"""How much of a line that cannot be read goes into quarantine."""
+
+_PASS_SHIFT = 56
+_HEAD = re.compile(
+    rb'\{\s*(?:"pageid"\s*:\s*\d+\s*,\s*"ns"\s*:\s*\d+\s*,\s*"title"\s*:\s*"[^"]*"\s*,\s*"lastrevid"\s*:\s*\d+\s*,\s*'
+    rb'"modified"\s*:\s*"[^"]*"\s*,\s*)?"type"\s*:\s*"(\w+)"\s*,\s*(?:"datatype"\s*:\s*"[^"]*"\s*,\s*)?'
+    rb'"id"\s*:\s*"([A-Z])(\d{1,18})"'
+)
+"""How an entity begins in dumps and in API answers; others are known by their whole line only."""
+
+
+def _prefix_tree(words: Iterable[str]) -> str:
+    """Write a pattern of the words that looks at no character twice; half the time of the plain alternatives."""
+    branches: dict[str, list[str]] = {}
+    for word in words:
+        branches.setdefault(word[:1], []).append(word[1:])
+    if list(branches) == [""]:
+        return ""
+    # Longest first: the empty rest of a word that begins another stands last.
+    parts = (first + _prefix_tree(rest) if first else "" for first, rest in sorted(branches.items(), reverse=True))
+    return f"(?:{'|'.join(parts)})"
+
+
+_RELATION = re.compile(rf'"P{_prefix_tree(name[1:] for name in RELATION_PROPERTIES)}"\s*:'.encode())
+
+
+def first_number(pass_number: int) -> int:
+    """Return the lowest number that a row of a pass may have: rows are numbered by the place of their line."""
+    return pass_number << _PASS_SHIFT
+
+
+@dataclass(slots=True)
+class Extract:
+    """A chunk's rows, the items it describes (or could not), those it names, and what was left out, counted."""
+
+    prepared: Prepared
+    described: "array[int]" = field(default_factory=lambda: array("q"))
+    named: "array[int]" = field(default_factory=lambda: array("q"))
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class LineReader:
+    """Extracts chunk after chunk in one pass, of all items with relations or of the `wanted` ones; picklable."""
+
+    languages: tuple[str, ...]
+    pass_number: int
+    wanted: ItemSet | None = None
+
+    def __call__(self, chunk: Chunk) -> Extract:
+        """Extract the rows of a chunk. Pure."""
+        rows = _Rows(self.languages)
+        start = first_number(self.pass_number) + chunk.offset
+        for line in chunk.data.split(b"\n"):
+            self._read(line, rows, start)
+            start += len(line) + 1
+        return rows.extract
+
+    def _read(self, line: bytes, rows: "_Rows", number: int) -> None:
+        text = line.strip(b" \t\r,").removeprefix(b"[").removesuffix(b"]")
+        if not text:
+            return
+        head = _HEAD.match(text)
+        if head and head[1] != b"item" and text.endswith(b"}"):
+            rows.leave_out(head[1].decode(), self.wanted is None)
+            return
+        if head and text.endswith(b"}") and not self._may_be_wanted(head, text):
+            return
+        rows.number = number
+        try:
+            reading, entity = _parse(text)
+        except RowError as error:
+            # The first pass has told of it.
+            if self.wanted is None:
+                place = number - first_number(self.pass_number)
+                rows.reject(_line_row(place, text), error)
+            return
+        if reading is None:
+            rows.leave_out(str(entity.get("type", "missing")), self.wanted is None)
+        elif self._is_wanted(reading):
+            rows.add(reading, entity, self.wanted is None)
+
+    def _may_be_wanted(self, head: re.Match[bytes], text: bytes) -> bool:
+        return bool(_RELATION.search(text)) if self.wanted is None else int(head[3]) in self.wanted
+
+    def _is_wanted(self, reading: Reading) -> bool:
+        if self.wanted is None:
+            return any(_statements(reading))
+        return reading.item.number in self.wanted
+
+
+def _parse(text: bytes) -> tuple[Reading | None, dict[str, Any]]:
+    """Parse a line; gives no reading of what is no item; raises RowError."""
+    try:
+        entity = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise RowError(f"not JSON: {error}") from error
+    if not isinstance(entity, dict):
+        raise RowError("not an entity: expected a JSON object")
+    # "missing" is the API's word for an id that names nothing.
+    if entity.get("type", "item") != "item" or "missing" in entity:
+        return None, entity
+    return parse(entity), entity
+
+
+def _statements(reading: Reading) -> Iterator[tuple[str, int]]:
+    """Yield property and value of an item's statements about others."""
+    item = reading.item
+    for name in RELATION_PROPERTIES:
+        for value in item.links.get(name, ()):
+            if value != item.number:
+                yield name, value
+
+
+class _Rows:
+    """The rows of a chunk while they come."""
+
+    def __init__(self, languages: Sequence[str]) -> None:
+        self.extract = Extract(Prepared(0, {table.target: [] for table in _LOAD.tables}, []))
+        self.number = 0
+        self._languages = languages
+        self._described: set[str] = set()
+        self._mentioned: set[tuple[str, Kind]] = set()
+
+    def leave_out(self, what: str, is_first_pass: bool) -> None:
+        """Count an entity that is none of ours, once."""
+        if is_first_pass:
+            self.extract.left_out[what] += 1
+
+    def add(self, reading: Reading, entity: dict[str, Any], is_first_pass: bool) -> None:
+        """Add an item, and in the first pass its statements; each is a row."""
+        item = reading.item
+        self.extract.left_out["unknown value"] += reading.unknown
+        self.extract.described.append(item.number)
+        for error in reading.bad_times:
+            self.reject(_excerpt_row(entity, f"{item.key}#{error.field}", self._languages), error)
+        try:
+            self._stage(lambda: [describe(item, self._languages)])
+        except RowError as error:
+            self.reject(_excerpt_row(entity, item.key, self._languages), error)
+        else:
+            self._described.add(item.key)
+        if is_first_pass:
+            for name, value in _statements(reading):
+                self._relate(item.number, name, value)
+
+    def _relate(self, subject: int, name: str, value: int) -> None:
+        fresh: list[object] = []
+        try:
+            self._stage(lambda: self._fresh(relate(subject, name, value), fresh))
+        except RowError as error:
+            self.reject(statement_row(subject, name, value), error)
+        else:
+            self.extract.named.append(value)
+            self._mentioned.update((record.key, record.kind) for record in fresh if isinstance(record, MentionRecord))
+
+    def _fresh(self, records: Iterable[object], fresh: list[object]) -> list[object]:
+        """Leave out mentions of what the chunk describes or has mentioned already."""
+        for record in records:
+            is_known = isinstance(record, MentionRecord) and (
+                record.key in self._described or (record.key, record.kind) in self._mentioned
+            )
+            if not is_known:
+                fresh.append(record)
+        return fresh
+
+    def _stage(self, make: Callable[[], Iterable[object]]) -> None:
+        tables = self.extract.prepared.tables
+        for target, values in staged(_LOAD, make):
+            tables[target].append((self.number, *values))
+            if target == "entity":
+                for column in _REFERENCES:
+                    self.extract.named.extend(values[column])
+        self._count()
+
+    def reject(self, row: RawRow, error: RowError) -> None:
+        """Add a row that cannot be loaded."""
+        self.extract.prepared.rejects.append((self.number, row, error))
+        self._count()
+
+    def _count(self) -> None:
+        self.number += 1
+        self.extract.prepared.processed += 1
+
+
+_LOAD = AtlasLoad()
+_REFERENCES = tuple(1 + number for number in range(len(KEY_COLUMNS)))
+
+
+def statement_row(subject: int, name: str, value: int) -> RawRow:
+    """Return a statement as a raw row."""
+    payload = {"subject": subject, "property": name, "value": value}
+    return RawRow.from_json(STATEMENTS, f"Q{subject}#{name} > Q{value}", payload)
+
+
+def _line_row(place: int, text: bytes) -> RawRow:
+    kept = storable(text[:KEPT_BYTES].decode(errors="backslashreplace"))
+    return RawRow(LINES, f"byte {place}", kept or "")
+
+
+def _excerpt_row(entity: dict[str, Any], external_id: str, languages: Sequence[str]) -> RawRow:
+    return RawRow.from_json(ENTITIES, external_id, excerpt(entity, languages))
+
+
+def transform(row: RawRow, languages: Sequence[str]) -> Iterable[object]:
+    """Turn one raw row into records, as when a row of the quarantine is tried again; raises RowError."""
+    if row.source == STATEMENTS:
+        statement = row.json()
+        return relate(statement["subject"], statement["property"], statement["value"])
+    reading, _ = _parse(row.payload.encode())
+    if reading is None:
+        raise RowError("not an item")
+    # "Q1#P569" is what was wrong with a time; the item itself has been loaded.
+    _, _, bad_property = row.external_id.partition("#")
+    for error in reading.bad_times:
+        if error.field == bad_property:
+            raise error
+    records: list[object] = [describe(reading.item, languages)]
+    if row.source == LINES:
+        for name, value in _statements(reading):
+            records.extend(relate(reading.item.number, name, value))
+    return records

@@ -1,0 +1,171 @@
+"""Wikidata's JSON dumps: all entities, one a line (https://www.wikidata.org/wiki/Wikidata:Database_download).
+
+The file is read several times. The first pass takes the items with a statement that joins two items, and those
+statements; each later one describes the items that were named until then but not described. A file of a web server is
+read once: what it only names stays a stub.
+"""
+
+import os
+import re
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from contextlib import aclosing
+from itertools import pairwise
+from typing import Any
+
+from etl.atlas import KEY_COLUMNS, AtlasLoad
+from etl.entity_lines import ENTITIES, SOURCE, Extract, LineReader, first_number, transform
+from etl.files import File, file_at, is_url
+from etl.item_set import DENSE_NUMBERS, ItemSet
+from etl.lines import Chunk, Layout, read_chunks, sniff
+from etl.source import Batch, Checkpoint, RawRow, Source, SourceError
+from etl.staging import Staging, Transactions
+from etl.wikidata import DATASET, DEFAULT_LANGUAGES, RULES, WIKIDATA
+from etl.workers import Workers
+
+MAX_PASSES = 4
+"""An agent's occupation is named in the second pass at the latest, and what studies that in the third."""
+
+_WHOLE_DUMP = re.compile(r"(?:latest|wikidata-[0-9]+)-all\.json(?:\.gz|\.bz2)?")
+"""How Wikimedia names the dumps that hold every item."""
+
+
+class WikidataDump(Source):
+    """A file of Wikidata entities in JSON, packed or not, here or on a web server.
+
+    `is_whole` tells whether the file states all of Wikidata, so that a complete run retires what it leaves out.
+    """
+
+    name = SOURCE
+    load = AtlasLoad()
+    datasets = (WIKIDATA,)
+    keeps_raw = False
+
+    def __init__(
+        self,
+        location: str,
+        *,
+        is_whole: bool | None = None,
+        workers: int | None = None,
+        languages: Sequence[str] = DEFAULT_LANGUAGES,
+    ) -> None:
+        super().__init__()
+        self._location = location
+        self._is_whole = is_named_whole(location) if is_whole is None else is_whole
+        self._workers = (os.cpu_count() or 1) if workers is None else workers
+        self._languages = tuple(languages)
+        self._known, self._named, self._wanted = ItemSet(), ItemSet(), ItemSet()
+        self._left_out: Counter[str] = Counter()
+        if self._is_whole:
+            self.speaks_for = tuple(dict.fromkeys(f"{DATASET}/{rule.property_id}" for rule in RULES))
+
+    @classmethod
+    def build(cls, params: dict[str, Any]) -> "WikidataDump":
+        """Make the source that `params` describes."""
+        return cls(
+            params["location"],
+            is_whole=params["is_whole"],
+            workers=params["workers"],
+            languages=params["languages"],
+        )
+
+    def params(self) -> dict[str, Any]:
+        """Return the file's absolute path or address and the options."""
+        return {
+            "location": self._location if is_url(self._location) else os.path.abspath(self._location),  # noqa: PTH100
+            "is_whole": self._is_whole,
+            "workers": self._workers,
+            "languages": list(self._languages),
+        }
+
+    def attach(self, staging: Staging, transactions: Transactions) -> None:
+        """Keep the way to the staged rows: they tell what a run that goes on has described and named."""
+        self._staging, self._transactions = staging, transactions
+
+    async def batches(self, checkpoint: Checkpoint | None) -> AsyncIterator[Batch]:
+        """Yield chunk after chunk of lines; a checkpoint is a pass and an offset in the unpacked file."""
+        file = file_at(self._location)
+        layout, digest_bytes = await sniff(file, checkpoint["digest_bytes"] if checkpoint else None)
+        position: Checkpoint = {"pass": 1, "offset": 0, "digest": layout.digest, "digest_bytes": digest_bytes}
+        if checkpoint:
+            if layout.digest != checkpoint["digest"]:
+                raise SourceError(f"{file.name} is not the file the run began with: start anew")
+            position, self._left_out = checkpoint, Counter(checkpoint["left_out"])
+            await self._recall(checkpoint["pass"])
+        while position["pass"] == 1 or self._has_wanted(position["pass"]):
+            async with aclosing(self._pass(file, layout, position)) as batches:
+                async for batch in batches:
+                    yield batch
+            position = position | {"pass": position["pass"] + 1, "offset": 0}
+            self._want()
+        self.notes.extend(f"left out: {count} × {what}" for what, count in sorted(self._left_out.items()) if count)
+
+    def _has_wanted(self, number: int) -> bool:
+        if not self._wanted or number > MAX_PASSES:
+            return False
+        if is_url(self._location):
+            self.notes.append(f"{self._location} is read once: items that it only names have no name or date")
+            return False
+        return True
+
+    async def _pass(self, file: File, layout: Layout, position: Checkpoint) -> AsyncGenerator[Batch, None]:
+        reader = LineReader(self._languages, position["pass"], self._wanted if position["pass"] > 1 else None)
+        chunks = read_chunks(file, layout, position["offset"])
+        async with aclosing(chunks), Workers[Chunk, Extract](reader, self._workers) as workers:
+            async for chunk, extract in workers.map(chunks):
+                self._known.update(extract.described)
+                self._named.update(extract.named)
+                self._left_out.update(extract.left_out)
+                left_out = {what: count for what, count in self._left_out.items() if count}
+                yield Batch((), position | {"offset": chunk.end, "left_out": left_out}, extract.prepared)
+
+    async def _recall(self, number: int) -> None:
+        """Find out from the staged rows what was described and named before a pass and in it."""
+        earlier, start, end = first_number(number - 1), first_number(number), first_number(number + 1)
+        if number > 1:
+            await self._collect(_DESCRIBED, 0, start, self._known)
+            # What an earlier pass has looked for in vain is not looked for again.
+            await self._collect(_NAMED, 0, earlier, self._known)
+            await self._collect(_NAMED, 0, start, self._named)
+            self._want()
+        await self._collect(_DESCRIBED, start, end, self._known)
+        await self._collect(_NAMED, start, end, self._named)
+
+    async def _collect(self, query: str, first: int, end: int, items: ItemSet) -> None:
+        tables = {name: self._staging.table(name) for name in ("entity", "reject")}
+        statement = query.format(**tables, references=" || ".join(KEY_COLUMNS))
+        for low, high in pairwise(_SHARES):
+            async with self._transactions() as session:
+                found = await session.execute(statement, first=first, end=end, low=low, high=high)
+                items.update(found.scalars())
+
+    def _want(self) -> None:
+        self._wanted = self._named.without(self._known)
+        self._known.merge(self._wanted)
+
+    def transform(self, row: RawRow) -> Iterable[object]:
+        """Turn an item, a statement or a line into records."""
+        return transform(row, self._languages)
+
+
+_SHARES = (*range(0, DENSE_NUMBERS + 1, DENSE_NUMBERS // 16), 1 << 63)
+"""Ids are fetched by ranges: all at once they would fill the memory."""
+
+_DESCRIBED = f"""
+    SELECT id FROM {{entity}} WHERE NOT is_stub AND row_no >= :first AND row_no < :end AND id >= :low AND id < :high
+    UNION ALL
+    SELECT substr(external_id, 2)::bigint FROM {{reject}}
+    WHERE source = '{ENTITIES}' AND external_id ~ '^Q[0-9]+$' AND row_no >= :first AND row_no < :end
+"""
+
+_NAMED = """
+    SELECT DISTINCT id FROM (
+        SELECT id, row_no FROM {entity} WHERE is_stub
+        UNION ALL SELECT reference, row_no FROM {entity}, unnest({references}) AS reference
+    ) AS named WHERE row_no >= :first AND row_no < :end AND id >= :low AND id < :high
+"""
+
+
+def is_named_whole(location: str) -> bool:
+    """Tell whether a file is named as Wikimedia names the dumps of all items."""
+    return _WHOLE_DUMP.fullmatch(location.rpartition("/")[2]) is not None
