@@ -1,34 +1,28 @@
 """The command line of the ETL: one command a source, and those that look after runs and quarantine."""
 
-import asyncio
-import signal
+import re
 import sys
-from collections.abc import Callable, Coroutine
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import orjson
 import typer
-from pydantic import ValidationError
-from rich.console import Console
-from rich.table import Table
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from db.embedded import database
-from db.errors import AtlasError
-from db.migrations import upgrade
-from db.models.operations import RunStatus
-from db.session import write_engine, write_session
+from db.session import write_session
 from db.settings import Settings
-from etl import pipeline, progress, quarantine, runs, status
-from etl.pipeline import Options, Report
-from etl.source import Source
+from etl import pipeline, quarantine, runs, status
+from etl.pipeline import Options
 from etl.sources import source_class
 from etl.sources.prerequisites import Prerequisites
 from etl.sources.sample import Sample
 from etl.sources.sparql_json import SparqlJson
-
-EXIT_CODES = {RunStatus.DONE: 0, RunStatus.FAILED: 1, RunStatus.PARTIAL: 3, RunStatus.INTERRUPTED: 130}
+from etl.sources.wikidata_dump import WikidataDump
+from etl.sources.wikidata_sparql import WikidataSparql
+from etl.sparql import PUBLIC_ENDPOINT
+from etl.terminal import load, print_json, print_rows, watched, with_database
+from etl.wikidata import DEFAULT_LANGUAGES
+from etl.wikidata_queries import Scope
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -46,13 +40,12 @@ app.add_typer(quarantine_app, name="quarantine")
 Limit = Annotated[int | None, typer.Option(min=1, help="Load at most so many rows.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Do everything but keep nothing: tell what would change.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Work = Callable[[AsyncEngine], Coroutine[Any, Any, int]]
 
 
 @app.command()
 def sample(limit: Limit = None, dry_run: DryRun = False, as_json: AsJson = False) -> None:
     """Load the shipped sample: philosophers and influences (Wikidata), concepts and prerequisites (Metacademy)."""
-    _load(Sample(), limit, dry_run, as_json)
+    load(lambda _: Sample(), limit, dry_run, as_json)
 
 
 @app.command("sparql-json")
@@ -67,7 +60,7 @@ def sparql_json(
 
     In the latter `influenced` holds the one who influenced p.
     """
-    _load(SparqlJson(files, discipline or ()), limit, dry_run, as_json)
+    load(lambda _: SparqlJson(files, discipline or ()), limit, dry_run, as_json)
 
 
 @app.command()
@@ -81,7 +74,81 @@ def prerequisites(
     as_json: AsJson = False,
 ) -> None:
     """Load Metacademy's concepts and their prerequisites from its two CSV files."""
-    _load(Prerequisites(concepts, edges), limit, dry_run, as_json)
+    load(lambda _: Prerequisites(concepts, edges), limit, dry_run, as_json)
+
+
+@app.command("wikidata-dump")
+def wikidata_dump(
+    location: Annotated[str, typer.Argument(metavar="FILE|URL", help="Entities as JSON, plain or as .gz or .bz2.")],
+    whole: Annotated[
+        bool | None,
+        typer.Option(
+            "--whole/--part",
+            help="Whether the file has all of Wikidata, so that what it leaves out is retired. By default told by the"
+            " name of Wikimedia's whole dumps, such as latest-all.json.gz.",
+            show_default=False,
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes beside this one; by default one a core.", show_default=False)
+    ] = None,
+    language: Annotated[
+        list[str] | None, typer.Option(help="Languages of names, the best first; by default en and mul.")
+    ] = None,
+    limit: Limit = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Load a Wikidata JSON dump: an entity a line as in latest-all.json, or an answer of wbgetentities."""
+    languages = language or DEFAULT_LANGUAGES
+    load(
+        lambda _: WikidataDump(location, is_whole=whole, workers=workers, languages=languages), limit, dry_run, as_json
+    )
+
+
+def parse_item(text: str) -> int:
+    """Read an item's id, such as Q5."""
+    if not re.fullmatch(r"Q[1-9][0-9]{0,17}", text):
+        raise typer.BadParameter(f"{text!r} is not an item: expected Q and a number, as in Q5")
+    return int(text[1:])
+
+
+@app.command()
+def wikidata(
+    endpoint: Annotated[str, typer.Option(help="URL of a SPARQL 1.1 endpoint.")] = PUBLIC_ENDPOINT,
+    contact: Annotated[
+        str | None, typer.Option(help="Your e-mail address or URL, for the endpoint; else ATLAS_CONTACT.")
+    ] = None,
+    properties: Annotated[
+        list[str] | None, typer.Option("--property", metavar="P…", help="Only statements of it (repeatable).")
+    ] = None,
+    classes: Annotated[
+        list[int] | None,
+        typer.Option("--seed-class", parser=parse_item, metavar="Q…", help="Only statements of its direct instances."),
+    ] = None,
+    occupations: Annotated[
+        list[int] | None,
+        typer.Option("--occupation", parser=parse_item, metavar="Q…", help="Only statements of people who have it."),
+    ] = None,
+    since: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Only statements of items changed since.")
+    ] = None,
+    languages: Annotated[
+        list[str] | None, typer.Option("--language", help="Of names and descriptions, best first: en, mul.")
+    ] = None,
+    limit: Limit = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Load Wikidata's statements and the items they join from a SPARQL endpoint."""
+    scope = Scope(tuple(classes or ()), tuple(occupations or ()), since.date() if since else None)
+
+    def make(settings: Settings) -> WikidataSparql:
+        source = WikidataSparql(endpoint, contact or settings.contact, properties or (), scope, languages or ())
+        source.check()
+        return source
+
+    load(make, limit, dry_run, as_json)
 
 
 @app.command("runs")
@@ -94,10 +161,10 @@ def list_runs(
 
     async def work(engine: AsyncEngine) -> int:
         async with write_session(engine) as session:
-            _print_rows(await status.recent_runs(session, source, limit), as_json, "no runs yet")
+            print_rows(await status.recent_runs(session, source, limit), as_json, "no runs yet")
         return 0
 
-    _with_database(work)
+    with_database(work)
 
 
 @app.command("status")
@@ -108,13 +175,13 @@ def show_status(as_json: AsJson = False) -> None:
         async with write_session(engine) as session:
             overview, latest = await status.overview(session), await status.latest_runs(session)
         if as_json:
-            _print_json({**overview, "latest_runs": latest})
+            print_json({**overview, "latest_runs": latest})
         else:
-            _print_rows([overview], as_json, "")
-            _print_rows(latest, as_json, "no runs yet")
+            print_rows([overview], as_json, "")
+            print_rows(latest, as_json, "no runs yet")
         return 0
 
-    _with_database(work)
+    with_database(work)
 
 
 @app.command()
@@ -133,9 +200,9 @@ def resume(
         row = found[0]
         source = source_class(row.source.removeprefix(quarantine.REPLAY_PREFIX)).build(row.params)
         options = Options(limit=row.params.get("limit"))
-        return await _watched(source, options, as_json, lambda: pipeline.resume(engine, source, options, row.id))
+        return await watched(source, options, as_json, lambda: pipeline.resume(engine, source, options, row.id))
 
-    _with_database(work)
+    with_database(work)
 
 
 @quarantine_app.command("list")
@@ -148,10 +215,10 @@ def quarantine_list(
 
     async def work(engine: AsyncEngine) -> int:
         async with write_session(engine) as session:
-            _print_rows(await quarantine.list_open(session, run, source), as_json, "quarantine is empty")
+            print_rows(await quarantine.list_open(session, run, source), as_json, "quarantine is empty")
         return 0
 
-    _with_database(work)
+    with_database(work)
 
 
 @quarantine_app.command("show")
@@ -160,10 +227,10 @@ def quarantine_show(number: Annotated[int, typer.Argument(help="The row's number
 
     async def work(engine: AsyncEngine) -> int:
         async with write_session(engine) as session:
-            _print_json(dict((await quarantine.fetch_row(session, number))._mapping))
+            print_json(dict((await quarantine.fetch_row(session, number))._mapping))
         return 0
 
-    _with_database(work)
+    with_database(work)
 
 
 @quarantine_app.command("replay")
@@ -181,104 +248,6 @@ def quarantine_replay(
             print(f"nothing of {source} is in quarantine", file=sys.stderr)
             return 0
         options = Options(dry_run=dry_run)
-        return await _watched(replayed, options, as_json, lambda: pipeline.run(engine, replayed, options))
+        return await watched(replayed, options, as_json, lambda: pipeline.run(engine, replayed, options))
 
-    _with_database(work)
-
-
-def _load(source: Source, limit: int | None, dry_run: bool, as_json: bool) -> None:
-    options = Options(limit=limit, dry_run=dry_run)
-
-    async def work(engine: AsyncEngine) -> int:
-        return await _watched(source, options, as_json, lambda: pipeline.run(engine, source, options))
-
-    _with_database(work)
-
-
-def _with_database(work: Work) -> None:
-    """Run work on the migrated database and exit with its code; what one line can explain is one line."""
-    try:
-        with database(Settings()) as url:
-            upgrade(url)
-            code = asyncio.run(_connected(url, work))
-    except KeyboardInterrupt:
-        code = EXIT_CODES[RunStatus.INTERRUPTED]
-    except AtlasError as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = 1
-    except ValidationError as error:
-        first = error.errors()[0]
-        print(f"error: ATLAS_{'_'.join(map(str, first['loc'])).upper()}: {first['msg']}", file=sys.stderr)
-        code = 1
-    raise typer.Exit(code)
-
-
-async def _connected(url: str, work: Work) -> int:
-    engine = write_engine(url)
-    try:
-        return await work(engine)
-    finally:
-        await engine.dispose()
-
-
-async def _watched(
-    source: Source, options: Options, as_json: bool, start: Callable[[], Coroutine[Any, Any, Report]]
-) -> int:
-    """Run or resume a source, showing progress; the first Ctrl-C or SIGTERM stops after the batch, the second now."""
-    with progress.shown(source.name) as watch:
-        options.watch = watch
-        task = asyncio.create_task(start())
-        loop = asyncio.get_running_loop()
-
-        def interrupt() -> None:
-            if options.stop.is_set():
-                task.cancel()
-            options.stop.set()
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, interrupt)
-        try:
-            report = await task
-        except asyncio.CancelledError:
-            print("aborted: `python -m etl resume` goes on from the last batch", file=sys.stderr)
-            return EXIT_CODES[RunStatus.INTERRUPTED]
-    _print_report(report, options, as_json)
-    return EXIT_CODES[report.status]
-
-
-def _print_report(report: Report, options: Options, as_json: bool) -> None:
-    counts = report.counts
-    if as_json:
-        _print_json(report.as_dict() | {"dry_run": options.dry_run})
-    else:
-        print(
-            f"{'dry run of ' if options.dry_run else ''}{report.source}: {report.status.value.lower()},"
-            f" {counts.processed} rows: {counts.inserted} inserted, {counts.updated} updated,"
-            f" {counts.unchanged} unchanged, {counts.failed} failed"
-            + (f"; {counts.retired} retired" if counts.retired else "")
-        )
-    for note in report.notes:
-        print(f"note: {note}", file=sys.stderr)
-    for problem in report.problems:
-        print(f"not read: {problem}", file=sys.stderr)
-    if report.status in (RunStatus.INTERRUPTED, RunStatus.PARTIAL):
-        print(f"run {report.run} is unfinished: `python -m etl resume` goes on with it", file=sys.stderr)
-    elif counts.failed and not options.dry_run:
-        print(f"see `python -m etl quarantine list --run {report.run}`", file=sys.stderr)
-
-
-def _print_json(value: object) -> None:
-    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n")
-
-
-def _print_rows(rows: list[dict[str, Any]], as_json: bool, nothing: str) -> None:
-    if as_json:
-        _print_json(rows)
-        return
-    if not rows:
-        print(nothing, file=sys.stderr)
-        return
-    table = Table(*rows[0], box=None)
-    for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    with_database(work)

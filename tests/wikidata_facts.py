@@ -24,7 +24,7 @@ def whole_entities() -> list[Entity]:
 
 
 def entities() -> list[Entity]:
-    """Return all entities, by number; those named by a statement that are not described otherwise have no statements."""
+    """Return all entities, by number; those that are only named by a statement have none of their own."""
     made: dict[str, Entity] = {}
     for line in (DIRECTORY / "statements.tsv").read_text().splitlines():
         subject, property_id, value = line.split("\t")

@@ -16,7 +16,7 @@ from db.settings import Settings
 from etl.atlas import AtlasLoad
 from etl.shards import Split, halves, in_order, rest_after
 from etl.source import Batch, Checkpoint, RawRow, RowError, Source, SourceError
-from etl.sparql import PUBLIC_ENDPOINT, Endpoint, QueryFailedError, QueryTimeoutError
+from etl.sparql import PUBLIC_ENDPOINT, Endpoint, QueryFailedError, QueryTimeoutError, check_endpoint
 from etl.staging import Staging, Transactions
 from etl.wikidata import DATASET, DEFAULT_LANGUAGES, RELATION_PROPERTIES, WIKIDATA, describe, relate
 from etl.wikidata_answers import DATES, ENTITIES, STATEMENTS, Answer, Drafts, read_item, statement_rows
@@ -137,6 +137,10 @@ class WikidataSparql(Source):
             "scope": self._scope.params(),
             "languages": list(self._languages),
         }
+
+    def check(self) -> None:
+        """Raise SourceError when the endpoint would refuse to be asked at all."""
+        check_endpoint(self._url, self._contact)
 
     def attach(self, staging: Staging, transactions: Transactions) -> None:
         """Keep the way to the staged rows: they tell which items are to be described."""

@@ -1,0 +1,143 @@
+"""What the commands share: work on the database, runs that a person watches and may interrupt, and results printed."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import orjson
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from db.embedded import database
+from db.errors import AtlasError
+from db.migrations import upgrade
+from db.models.operations import RunStatus
+from db.session import write_engine
+from db.settings import Settings
+from etl import pipeline, progress
+from etl.pipeline import Options, Report
+from etl.source import Source
+
+EXIT_CODES = {RunStatus.DONE: 0, RunStatus.FAILED: 1, RunStatus.PARTIAL: 3, RunStatus.INTERRUPTED: 130}
+
+Work = Callable[[AsyncEngine], Coroutine[Any, Any, int]]
+
+
+def load(make: Callable[[Settings], Source], limit: int | None, dry_run: bool, as_json: bool) -> None:
+    """Load the source that is made of the settings, and exit with the run's code."""
+    with _exiting():
+        settings = Settings()
+        source = make(settings)
+        options = Options(limit=limit, dry_run=dry_run)
+
+        async def work(engine: AsyncEngine) -> int:
+            return await watched(source, options, as_json, lambda: pipeline.run(engine, source, options))
+
+        _run(settings, work)
+
+
+def with_database(work: Work) -> None:
+    """Run work on the migrated database and exit with its code."""
+    with _exiting():
+        _run(Settings(), work)
+
+
+def _run(settings: Settings, work: Work) -> None:
+    with database(settings) as url:
+        upgrade(url)
+        raise typer.Exit(asyncio.run(_connected(url, work)))
+
+
+@contextmanager
+def _exiting() -> Iterator[None]:
+    """Exit with 1 and a line for what one line can explain, with 130 for Ctrl-C."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise typer.Exit(EXIT_CODES[RunStatus.INTERRUPTED]) from None
+    except AtlasError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(1) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        print(f"error: ATLAS_{'_'.join(map(str, first['loc'])).upper()}: {first['msg']}", file=sys.stderr)
+        raise typer.Exit(1) from error
+
+
+async def _connected(url: str, work: Work) -> int:
+    engine = write_engine(url)
+    try:
+        return await work(engine)
+    finally:
+        await engine.dispose()
+
+
+async def watched(
+    source: Source, options: Options, as_json: bool, start: Callable[[], Coroutine[Any, Any, Report]]
+) -> int:
+    """Run or resume a source, showing progress; the first Ctrl-C or SIGTERM stops after the batch, the second now."""
+    with progress.shown(source.name) as watch:
+        options.watch = watch
+        task = asyncio.create_task(start())
+        loop = asyncio.get_running_loop()
+
+        def interrupt() -> None:
+            if options.stop.is_set():
+                task.cancel()
+            options.stop.set()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, interrupt)
+        try:
+            report = await task
+        except asyncio.CancelledError:
+            print("aborted: `python -m etl resume` goes on from the last batch", file=sys.stderr)
+            return EXIT_CODES[RunStatus.INTERRUPTED]
+    _print_report(report, options, as_json)
+    return EXIT_CODES[report.status]
+
+
+def _print_report(report: Report, options: Options, as_json: bool) -> None:
+    counts = report.counts
+    if as_json:
+        print_json(report.as_dict() | {"dry_run": options.dry_run})
+    else:
+        print(
+            f"{'dry run of ' if options.dry_run else ''}{report.source}: {report.status.value.lower()},"
+            f" {counts.processed} rows: {counts.inserted} inserted, {counts.updated} updated,"
+            f" {counts.unchanged} unchanged, {counts.failed} failed"
+            + (f"; {counts.retired} retired" if counts.retired else "")
+        )
+    for note in report.notes:
+        print(f"note: {note}", file=sys.stderr)
+    for problem in report.problems:
+        print(f"not read: {problem}", file=sys.stderr)
+    if report.status in (RunStatus.INTERRUPTED, RunStatus.PARTIAL):
+        print(f"run {report.run} is unfinished: `python -m etl resume` goes on with it", file=sys.stderr)
+    elif counts.failed and not options.dry_run:
+        print(f"see `python -m etl quarantine list --run {report.run}`", file=sys.stderr)
+
+
+def print_json(value: object) -> None:
+    """Print a value as indented JSON on stdout."""
+    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n")
+
+
+def print_rows(rows: list[dict[str, Any]], as_json: bool, nothing: str) -> None:
+    """Print rows as a table on stdout, or as JSON; `nothing` is said on stderr when there are none."""
+    if as_json:
+        print_json(rows)
+        return
+    if not rows:
+        print(nothing, file=sys.stderr)
+        return
+    table = Table(*rows[0], box=None)
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
