@@ -12,8 +12,8 @@ INDEX_MEMORY = "1GB"
 
 
 @asynccontextmanager
-async def bulk_change(session: WriteSession, table: str, source: str) -> AsyncIterator[None]:
-    """Change a table by the rows of another in the block.
+async def bulk_change(session: WriteSession, table: str, source: str) -> AsyncIterator[bool]:
+    """Change a table by the rows of another in the block; gives whether they outgrow it.
 
     When `source` has ten times the rows of `table` or more, foreign keys and indexes that are not unique are dropped
     for the block and made again after it, all in the session's transaction: readers of the table wait for its end.
@@ -21,7 +21,7 @@ async def bulk_change(session: WriteSession, table: str, source: str) -> AsyncIt
     await session.execute(f"SET LOCAL work_mem = '{MEMORY}'")
     await session.execute(f"ANALYZE {source}")
     if not await _outgrows(session, source, table):
-        yield
+        yield False
         return
     await session.execute(f"SET LOCAL maintenance_work_mem = '{INDEX_MEMORY}'")
     constraints = await session.execute(
@@ -37,7 +37,7 @@ async def bulk_change(session: WriteSession, table: str, source: str) -> AsyncIt
         await session.execute(f"ALTER TABLE {table} DROP CONSTRAINT {key.name}")
     for index in plain_indexes:
         await session.execute(f"DROP INDEX {index.name}")
-    yield
+    yield True
     for index in plain_indexes:
         await session.execute(index.definition)
     for key in foreign_keys:

@@ -10,6 +10,7 @@ from db.keys import internal_id
 from db.models.atlas import DATE_PARTS
 from db.session import WriteSession
 from db.text import fold
+from etl.edges import EDGE_COLUMNS, publish_edges
 from etl.records import AuthorshipRecord, EntityRecord, InfluenceRecord, MentionRecord
 from etl.staging import Changes, StagedTable, Staging, upsert
 
@@ -31,7 +32,6 @@ ENTITY_COLUMNS = tuple(
     dict.fromkeys(("id", "key", "kind", "is_stub", "dataset", *(c for cs in FIELD_COLUMNS.values() for c in cs)))
 )
 KEY_COLUMNS = ("discipline_ids", "field_ids", "work_type_ids")
-EDGE_COLUMNS = ("source_id", "type", "target_id", "confidence", "is_derived", "note", "provenance")
 
 
 class AtlasLoad:
@@ -68,17 +68,14 @@ class AtlasLoad:
             for (fields,) in covers.all():
                 changes += await _upsert_described(session, staging, fields)
             await _insert_mentioned(session, staging)
-        changes += await _drop_misfits(session, staging)
-        await _reject_impossible_times(session, staging)
-        async with bulk_change(session, "influence", staging.table("influence")):
-            changes += await _upsert_influences(session, staging)
+        changes += await publish_edges(session, staging)
         changes += await upsert(
             session,
             f"INSERT INTO authorship (work_id, agent_id, run_id)"
             f" SELECT DISTINCT work_id, agent_id, {staging.run_id} FROM {staging.accepted('authorship')} AS staged"
             f" ON CONFLICT DO NOTHING",
         )
-        return changes + await _retire(session, staging)
+        return changes
 
 
 def _entity_row(record: EntityRecord) -> tuple[Any, ...]:
@@ -216,99 +213,3 @@ async def _insert_mentioned(session: WriteSession, staging: Staging) -> None:
         WHERE entity.is_stub AND entity.name IS NULL AND excluded.name IS NOT NULL
         """
     )
-
-
-async def _drop_misfits(session: WriteSession, staging: Staging) -> Changes:
-    """Drop derived edges between kinds their rule is not for: no statement is lost, a conclusion is not drawn."""
-    dropped = await session.execute(
-        f"""
-        DELETE FROM {staging.table("influence")} AS edge USING entity AS source, entity AS target
-        WHERE source.id = edge.source_id AND target.id = edge.target_id
-          AND (source.kind <> edge.joins OR target.kind <> edge.joins)
-        """
-    )
-    return Changes(dropped=dropped.rowcount)
-
-
-async def _reject_impossible_times(session: WriteSession, staging: Staging) -> None:
-    """Reject edges whose source begins after their target ends, however the dates' precisions are read.
-
-    PART_OF is exempt: a part may be younger than a whole that is dated by its beginning alone.
-    """
-    await staging.reject_where(
-        session,
-        f"""
-        SELECT edge.row_no, source.key || ' > ' || target.key,
-               json_build_object('source', source.key, 'type', edge.type, 'target', target.key,
-                                 'provenance', edge.provenance, 'note', edge.note)::text,
-               'source', source.key,
-               source.key || ' begins in ' || source.start_year || ', after ' || target.key
-               || ' ended in ' || target.end_year || ': it cannot have led there'
-        FROM {staging.accepted("influence")} AS edge
-        JOIN entity AS source ON source.id = edge.source_id
-        JOIN entity AS target ON target.id = edge.target_id
-        WHERE source.start_first > target.end_last AND edge.type <> 'PART_OF'
-        """,
-    )
-
-
-async def _upsert_influences(session: WriteSession, staging: Staging) -> Changes:
-    """Merge edges: statements add up, the same statement again changes nothing."""
-    return await upsert(
-        session,
-        f"""
-        INSERT INTO influence AS kept ({", ".join(EDGE_COLUMNS)}, run_id)
-        SELECT source_id, type, target_id,
-               CASE count(*) WHEN 1 THEN max(confidence)
-                             ELSE provenance_confidence(provenance_merge(provenance ORDER BY row_no)) END,
-               bool_and(is_derived), max(note), provenance_merge(provenance ORDER BY row_no), {staging.run_id}
-        FROM {staging.accepted("influence")} AS staged
-        GROUP BY source_id, type, target_id ORDER BY source_id, type, target_id
-        ON CONFLICT (source_id, type, target_id) DO UPDATE
-        SET provenance = kept.provenance || excluded.provenance,
-            confidence = provenance_confidence(kept.provenance || excluded.provenance),
-            is_derived = NOT jsonb_path_exists(
-                kept.provenance || excluded.provenance, '$.* ? (@.derived == false)'),
-            note = coalesce(excluded.note, kept.note),
-            run_id = excluded.run_id
-        WHERE (kept.provenance || excluded.provenance, coalesce(excluded.note, kept.note))
-              IS DISTINCT FROM (kept.provenance, kept.note)
-        """,
-    )
-
-
-async def _retire(session: WriteSession, staging: Staging) -> Changes:
-    """Take away statements that a complete run did not make again, edges without any left, and forlorn entities."""
-    if not staging.retiring:
-        return Changes()
-    provenance = list(staging.retiring)
-    gone = f"""
-        SELECT kept.source_id, kept.type, kept.target_id, array_agg(statement) AS statements
-        FROM influence AS kept, jsonb_object_keys(kept.provenance) AS statement
-        WHERE kept.provenance ?| :provenance AND statement = ANY(:provenance) AND NOT EXISTS (
-            SELECT FROM {staging.accepted("influence")} AS staged
-            WHERE staged.source_id = kept.source_id AND staged.type = kept.type
-              AND staged.target_id = kept.target_id AND staged.provenance ? statement)
-        GROUP BY kept.source_id, kept.type, kept.target_id
-    """
-    await session.execute(
-        f"""
-        UPDATE influence AS kept
-        SET provenance = kept.provenance - gone.statements, run_id = {staging.run_id},
-            confidence = provenance_confidence(kept.provenance - gone.statements),
-            is_derived = NOT jsonb_path_exists(kept.provenance - gone.statements, '$.* ? (@.derived == false)')
-        FROM ({gone}) AS gone
-        WHERE (kept.source_id, kept.type, kept.target_id) = (gone.source_id, gone.type, gone.target_id)
-          AND kept.provenance - gone.statements <> '{{}}'
-        """,
-        provenance=provenance,
-    )
-    edges = await session.execute(
-        f"""
-        DELETE FROM influence AS kept USING ({gone}) AS gone
-        WHERE (kept.source_id, kept.type, kept.target_id) = (gone.source_id, gone.type, gone.target_id)
-          AND kept.provenance - gone.statements = '{{}}'
-        """,
-        provenance=provenance,
-    )
-    return Changes(retired=edges.rowcount)

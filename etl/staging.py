@@ -159,8 +159,12 @@ class Staging:
 
     def accepted(self, name: str) -> str:
         """Return a subquery of a staging table's rows that are not rejected."""
+        return self.accepted_of(self.table(name))
+
+    def accepted_of(self, table: str) -> str:
+        """Return a subquery of the rows of a table, numbered as staged rows are, that are not rejected."""
         return (
-            f"(SELECT * FROM {self.table(name)} AS kept WHERE NOT EXISTS"
+            f"(SELECT * FROM {table} AS kept WHERE NOT EXISTS"
             f" (SELECT FROM {self.table('reject')} AS rejected WHERE rejected.row_no = kept.row_no))"
         )
 

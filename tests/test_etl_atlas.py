@@ -62,6 +62,44 @@ async def test_edge_that_time_forbids_is_quarantined(engine: AsyncEngine) -> Non
     assert await query(engine, "SELECT type::text FROM influence WHERE source_id = 1") == [("PART_OF",)]
 
 
+async def test_edge_that_later_dates_forbid_is_quarantined(engine: AsyncEngine) -> None:
+    await load(engine, EDGE)
+    async with engine.begin() as connection:
+        await connection.execute(text("UPDATE entity SET end_year = 1800, end_last = 657438 WHERE id = 2"))
+        await connection.execute(text("UPDATE entity SET start_year = 1900, start_first = 693596 WHERE id = 1"))
+    assert (await load(engine, {"id": "Q1", "name": "Late"}, name="names")).counts.retired == 1
+    assert await query(engine, "SELECT count(*) FROM influence") == [(0,)]
+    assert await query(engine, "SELECT source, external_id FROM quarantine") == [("names", "Q1 INFLUENCED Q2")]
+
+
+class Complete(Rows):
+    keeps_raw = False
+    speaks_for = ("test/P184",)
+
+
+async def test_complete_run_retires_what_it_no_longer_states(engine: AsyncEngine) -> None:
+    other = EDGE | {"to": "Q3"}
+    both = [EDGE, EDGE | {"rule": "P185", "confidence": 0.5}, other]
+    await load(engine, *both)
+    report = await pipeline.run(engine, Complete([other]), Options())
+    assert (report.counts.unchanged, report.counts.retired) == (1, 1)
+    left = "SELECT target_id, confidence::text, provenance ? 'test/P184' FROM influence ORDER BY 1"
+    assert await query(engine, left) == [(2, "0.5", False), (3, "0.9", True)]
+    report = await pipeline.run(engine, Complete([]), Options())
+    assert report.counts.retired == 1
+    assert await query(engine, left) == [(2, "0.5", False)]
+
+
+@pytest.mark.parametrize("limit", [1, None])
+async def test_only_a_complete_run_retires(engine: AsyncEngine, limit: int | None) -> None:
+    await load(engine, EDGE, EDGE | {"to": "Q3"})
+    source = Complete([EDGE])
+    if limit is None:
+        source.problems.append("half of it could not be read")
+    report = await pipeline.run(engine, source, Options(limit=limit))
+    assert (report.status, report.counts.retired) == ("DONE" if limit else "PARTIAL", 0)
+
+
 async def test_second_key_of_an_internal_id_is_quarantined(engine: AsyncEngine) -> None:
     await load(engine, {"id": "test:one", "name": "One"})
     async with engine.begin() as connection:
