@@ -1,48 +1,44 @@
-"""A set of Wikidata items, small enough to hold all there are."""
+"""A set of Wikidata items, small enough to hold all there are: a bit each."""
 
 from collections.abc import Iterable
 
-DENSE_NUMBERS = 1 << 28
-"""Items below this number take a bit each, 32 MB in all; Wikidata has reached about half of it."""
+_PAGE_BYTES = 1 << 13
+_PAGE_SHIFT = 16
 
 
 class ItemSet:
-    """A set of item numbers."""
+    """A set of item numbers, in pages of 65,536; all items up to Q250000000 take 32 MB."""
 
     def __init__(self, numbers: Iterable[int] = ()) -> None:
-        self._bits = bytearray()
-        self._sparse: set[int] = set()
+        self._pages: dict[int, bytearray] = {}
         self.update(numbers)
 
     def __contains__(self, number: int) -> bool:
-        if number >= DENSE_NUMBERS:
-            return number in self._sparse
-        return number >> 3 < len(self._bits) and bool(self._bits[number >> 3] >> (number & 7) & 1)
+        page = self._pages.get(number >> _PAGE_SHIFT)
+        return page is not None and bool(page[number >> 3 & _PAGE_BYTES - 1] >> (number & 7) & 1)
 
     def __bool__(self) -> bool:
-        return bool(self._sparse) or any(self._bits)
+        return any(map(any, self._pages.values()))
 
     def update(self, numbers: Iterable[int]) -> None:
         """Add items."""
         for number in numbers:
-            if number >= DENSE_NUMBERS:
-                self._sparse.add(number)
-                continue
-            byte = number >> 3
-            if byte >= len(self._bits):
-                self._bits.extend(bytes(max(byte + 1 - len(self._bits), len(self._bits))))
-            self._bits[byte] |= 1 << (number & 7)
+            page = self._pages.get(number >> _PAGE_SHIFT)
+            if page is None:
+                page = self._pages[number >> _PAGE_SHIFT] = bytearray(_PAGE_BYTES)
+            page[number >> 3 & _PAGE_BYTES - 1] |= 1 << (number & 7)
 
     def merge(self, others: "ItemSet") -> None:
         """Add the items of another set."""
-        mine, theirs = (int.from_bytes(one._bits, "little") for one in (self, others))
-        self._bits = bytearray((mine | theirs).to_bytes(max(len(self._bits), len(others._bits)), "little"))
-        self._sparse |= others._sparse
+        for at, page in others._pages.items():
+            mine = int.from_bytes(self._pages.get(at, b""))
+            self._pages[at] = bytearray((mine | int.from_bytes(page)).to_bytes(_PAGE_BYTES))
 
     def without(self, others: "ItemSet") -> "ItemSet":
         """Return the items that are not among the others."""
         kept = ItemSet()
-        mine, theirs = (int.from_bytes(one._bits, "little") for one in (self, others))
-        kept._bits = bytearray((mine & ~theirs).to_bytes(len(self._bits), "little"))
-        kept._sparse = self._sparse - others._sparse
+        for at, page in self._pages.items():
+            rest = int.from_bytes(page) & ~int.from_bytes(others._pages.get(at, b""))
+            if rest:
+                kept._pages[at] = bytearray(rest.to_bytes(_PAGE_BYTES))
         return kept

@@ -16,7 +16,7 @@ from typing import Any
 from etl.atlas import KEY_COLUMNS, AtlasLoad
 from etl.entity_lines import ENTITIES, SOURCE, Extract, LineReader, first_number, transform
 from etl.files import File, file_at, is_url
-from etl.item_set import DENSE_NUMBERS, ItemSet
+from etl.item_set import ItemSet
 from etl.lines import Chunk, Layout, read_chunks, sniff
 from etl.source import Batch, Checkpoint, RawRow, Source, SourceError
 from etl.staging import Staging, Transactions
@@ -98,7 +98,7 @@ class WikidataDump(Source):
                     yield batch
             position = position | {"pass": position["pass"] + 1, "offset": 0}
             self._want()
-        self.notes.extend(f"left out: {count} × {what}" for what, count in sorted(self._left_out.items()) if count)
+        self.notes.extend(f"left out: {count} {what}" for what, count in sorted(self._left_out.items()) if count)
 
     def _has_wanted(self, number: int) -> bool:
         if not self._wanted or number > MAX_PASSES:
@@ -148,8 +148,8 @@ class WikidataDump(Source):
         return transform(row, self._languages)
 
 
-_SHARES = (*range(0, DENSE_NUMBERS + 1, DENSE_NUMBERS // 16), 1 << 63)
-"""Ids are fetched by ranges: all at once they would fill the memory."""
+_SHARES = (*range(0, 256_000_001, 16_000_000), (1 << 63) - 1)
+"""Ids are fetched by ranges: all at once, of the 130 million there are, would fill the memory."""
 
 _DESCRIBED = f"""
     SELECT id FROM {{entity}} WHERE NOT is_stub AND row_no >= :first AND row_no < :end AND id >= :low AND id < :high
