@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.session import write_session
 from db.settings import Settings
-from etl import pipeline, quarantine, runs, status
+from etl import pipeline, quarantine, reports, runs, status
+from etl.follow_up import catch_up
 from etl.pipeline import Options
 from etl.sources import source_class
 from etl.sources.prerequisites import Prerequisites
@@ -195,12 +196,48 @@ def resume(
         async with write_session(engine) as session:
             found = [row for row in await runs.unfinished(session) if run in (None, row.id)]
         if not found:
+            # A run that was killed right after it was published needs no more than this.
+            await catch_up(engine)
             print("nothing to resume" if run is None else f"run {run} is not unfinished", file=sys.stderr)
             return 0 if run is None else 1
         row = found[0]
         source = source_class(row.source.removeprefix(quarantine.REPLAY_PREFIX)).build(row.params)
         options = Options(limit=row.params.get("limit"))
         return await watched(source, options, as_json, lambda: pipeline.resume(engine, source, options, row.id))
+
+    with_database(work)
+
+
+@app.command("measure")
+def measure_graph(
+    anew: Annotated[bool, typer.Option("--anew", help="Even where the graph is the one that was measured.")] = False,
+) -> None:
+    """Measure the graph (levels, degrees, PageRank, cycles), as every load does that is not killed before its end."""
+
+    async def work(engine: AsyncEngine) -> int:
+        is_measured = await catch_up(engine, anew=anew)
+        print("measured" if is_measured else "the measures are up to date", file=sys.stderr)
+        return 0
+
+    with_database(work)
+
+
+@app.command("report")
+def show_report(
+    run: Annotated[int | None, typer.Argument(help="The run; by default the newest that has a report.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell what a run left in the atlas, beside what the source's run before had left; odd changes are marked."""
+
+    async def work(engine: AsyncEngine) -> int:
+        async with write_session(engine) as session:
+            report = await reports.load_report(session, run)
+        if as_json:
+            print_json(report)
+        else:
+            print_rows(report["figures"], as_json, "")
+            print(reports.summary(report), file=sys.stderr)
+        return 0
 
     with_database(work)
 

@@ -15,11 +15,13 @@ from db.errors import AtlasError, InvalidDateError, InvalidKeyError
 from db.models.operations import RunStatus
 from db.session import WriteSession, one_line, write_session
 from etl import runs
+from etl.follow_up import follow_up
 from etl.source import Batch, Checkpoint, Prepared, RawRow, RowError, Source
 from etl.staging import Changes, Counts, Load, Staging, Transactions, storable
 
 JUDGED_FROM_ROWS = 1000
 """A share of failed rows ends a run early only once this many rows were seen."""
+
 
 class TooManyFailedError(AtlasError):
     """More of a source's rows are bad than it may have."""
@@ -79,7 +81,8 @@ async def run(engine: AsyncEngine, source: Source, options: Options) -> Report:
             run_id = await runs.start(session, source.name, source.params() | _limit(options))
             staging = Staging(run_id, source.load)
             await staging.create(session)
-        return await _guarded(transactions, source, staging, options, None, 0)
+        report = await _guarded(transactions, source, staging, options, None, 0)
+    return await _concluded(engine, options, report)
 
 
 async def resume(engine: AsyncEngine, source: Source, options: Options, run_id: int) -> Report:
@@ -91,7 +94,16 @@ async def resume(engine: AsyncEngine, source: Source, options: Options, run_id: 
             if not found or not await staging.exists(session):
                 raise AtlasError(f"run {run_id} cannot be resumed: start {source.name} anew")
             await runs.reopen(session, run_id)
-        return await _guarded(transactions, source, staging, options, found[0].checkpoint, found[0].processed)
+        report = await _guarded(transactions, source, staging, options, found[0].checkpoint, found[0].processed)
+    return await _concluded(engine, options, report)
+
+
+async def _concluded(engine: AsyncEngine, options: Options, report: Report) -> Report:
+    """Follow up a published run, once its source's lock is free."""
+    if report.status in (RunStatus.DONE, RunStatus.PARTIAL) and not options.dry_run:
+        _tell(options, Progress(report.counts.processed, report.counts.processed, report.counts.failed, "measuring"))
+        await follow_up(engine, report.run)
+    return report
 
 
 def _tell(options: Options, progress: Progress) -> None:

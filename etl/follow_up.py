@@ -1,0 +1,29 @@
+"""What follows a published run, in transactions of its own: the graph is measured, then the run is reported on."""
+
+from rustworkx import FailedToConverge
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from db.errors import AtlasError
+from db.session import one_line
+from etl.measurement import measure_graph
+from etl.reports import make_missing_report, make_report
+
+
+async def follow_up(engine: AsyncEngine, run_id: int) -> None:
+    """Measure what the run changed and report on it; raises AtlasError, which takes nothing of the run back."""
+    try:
+        await measure_graph(engine)
+        await make_report(engine, run_id)
+    except (AtlasError, OSError, DBAPIError, FailedToConverge, MemoryError) as error:
+        raise AtlasError(
+            f"run {run_id} is published and stands, but what follows it failed: {one_line(error)};"
+            " `python -m etl measure` tries that again"
+        ) from error
+
+
+async def catch_up(engine: AsyncEngine, *, anew: bool = False) -> bool:
+    """Do what a killed process left undone; returns whether the measures were not up to date."""
+    is_measured = await measure_graph(engine, anew=anew)
+    await make_missing_report(engine)
+    return is_measured

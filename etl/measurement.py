@@ -1,0 +1,201 @@
+"""Measuring the graph after a run that changed it: read in one snapshot, compute, write in one transaction.
+
+Publishing does not wait for this: readers see the earlier measures until then, and are told that they are not
+current. What a kill, an error or a newer run leaves unmeasured is measured after the next run, or by hand.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from db.errors import AtlasError
+from db.models.atlas import RelationshipType
+from db.session import WriteSession, write_session
+from etl.measures import TYPES, Graph, Measures, measure
+from etl.runs import NOTIFY_CHANNEL
+
+ATTEMPTS = 5
+"""How often to begin again when another run is published meanwhile."""
+
+_ENTITIES = "SELECT id FROM entity"
+_EDGES = """
+    SELECT source_id, (array_position(ARRAY[{types}]::relationship_type[], type) - 1)::bigint, target_id FROM influence
+""".format(types=", ".join(f"'{member.value}'" for member in RelationshipType))
+
+_HEADER_BYTES = 19
+_TRAILER_BYTES = 2
+
+
+class OvertakenError(AtlasError):
+    """The data changed while it was measured."""
+
+
+async def measure_graph(engine: AsyncEngine, *, anew: bool = False) -> bool:
+    """Bring the measures up to the newest data; returns whether they were not.
+
+    Where the entities and edges are those that were measured, nothing is computed unless `anew`. Raises OvertakenError
+    when runs keep being published meanwhile, each of which will try again.
+    """
+    async with _alone(engine):
+        for _ in range(ATTEMPTS):
+            found = await _read(engine, anew)
+            if found is None:
+                return False
+            version, graph, is_measured = found
+            measures = None if is_measured else await asyncio.to_thread(measure, graph)
+            async with write_session(engine) as session:
+                if measures is not None:
+                    await _stage(session, graph, measures)
+                if await _is_newest(session, version):
+                    if measures is not None:
+                        await _merge(session, graph, measures)
+                    await _raise(session, graph.fingerprint(), measures)
+                    return True
+    raise OvertakenError("other runs were published while the graph was measured: try `python -m etl measure` later")
+
+
+@asynccontextmanager
+async def _alone(engine: AsyncEngine) -> AsyncIterator[None]:
+    """Wait until no other process measures; PostgreSQL drops the lock of one that dies."""
+    async with engine.connect() as connection:
+        await connection.execution_options(isolation_level="AUTOCOMMIT")
+        await connection.execute(text("SELECT pg_advisory_lock(hashtext('etl measures'))"))
+        yield
+
+
+async def _read(engine: AsyncEngine, anew: bool) -> tuple[int, Graph, bool] | None:
+    """Return the data version, its graph, and whether that graph is the measured one; None when there is no need."""
+    async with engine.connect() as connection:
+        await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        versions = await connection.execute(
+            text(
+                "SELECT data_version.version, measurement.version AS measured, fingerprint"
+                " FROM data_version LEFT JOIN measurement ON true"
+            )
+        )
+        version, measured, fingerprint = versions.one()
+        if not anew and version in (0, measured):
+            return None
+        (ids,) = await _columns(connection, _ENTITIES, 1)
+        graph = Graph.build(ids, *await _columns(connection, _EDGES, 3))
+    return int(version), graph, not anew and graph.fingerprint() == fingerprint
+
+
+async def _columns(connection: AsyncConnection, query: str, width: int) -> list[NDArray[np.int64]]:
+    """Read a query of `width` bigint columns without nulls by binary COPY: 32 bytes an edge, and no Python objects.
+
+    The format is PostgreSQL's: a header, for each row the number of its columns and for each column length and value,
+    and a trailer; see "Binary Format" at https://www.postgresql.org/docs/current/sql-copy.html.
+    """
+    raw = await connection.get_raw_connection()
+    driver = raw.driver_connection
+    assert isinstance(driver, asyncpg.Connection)
+    received = bytearray()
+
+    async def keep(chunk: bytes) -> None:
+        received.extend(chunk)
+
+    await driver.copy_from_query(query, output=keep, format="binary")
+    names = [f"c{number}" for number in range(width)]
+    row = np.dtype([("width", ">i2"), *((f"{part}{name}", kind) for name in names for part, kind in _COLUMN)])
+    count = (len(received) - _HEADER_BYTES - _TRAILER_BYTES) // row.itemsize
+    rows = np.frombuffer(received, row, count, _HEADER_BYTES)
+    return [rows[name].astype(np.int64) for name in names]
+
+
+_COLUMN = (("length_", ">i4"), ("", ">i8"))
+
+
+async def _is_newest(session: WriteSession, version: int) -> bool:
+    """Tell whether the version stands, and keep it so until the transaction ends."""
+    return bool((await session.execute("SELECT version FROM data_version FOR UPDATE")).scalar_one() == version)
+
+
+async def _stage(session: WriteSession, graph: Graph, measures: Measures) -> None:
+    """Bring the measures to the database before the lock that publishing would wait for is taken."""
+    await session.execute("CREATE TEMP TABLE measured (LIKE entity_measure) ON COMMIT DROP")
+    schema = (await session.execute("SELECT nspname FROM pg_namespace WHERE oid = pg_my_temp_schema()")).scalar_one()
+    columns = ("entity_id", "level", "page_rank", "degree", "incoming", "outgoing", "cycle_id")
+    await session.copy(schema, "measured", columns, _rows(graph, measures))
+
+
+def _rows(graph: Graph, measures: Measures) -> Iterator[tuple[Any, ...]]:
+    degrees = (measures.incoming.sum(axis=1) + measures.outgoing.sum(axis=1)).tolist()
+    cycles = np.where(measures.cycle_of < 0, -1, graph.ids[measures.cycle_of] if len(graph.ids) else -1)
+    # Most entities share one of a few thousand combinations of degrees.
+    texts: dict[bytes, str] = {}
+    for row in zip(
+        graph.ids.tolist(),
+        measures.levels.tolist(),
+        measures.page_ranks.tolist(),
+        degrees,
+        (_counts(counts, texts) for counts in measures.incoming),
+        (_counts(counts, texts) for counts in measures.outgoing),
+        cycles.tolist(),
+        strict=True,
+    ):
+        yield (row[0], None if row[1] < 0 else row[1], *row[2:6], None if row[6] < 0 else row[6])
+
+
+def _counts(counts: NDArray[np.int64], texts: dict[bytes, str]) -> str:
+    key = counts.tobytes()
+    found = texts.get(key)
+    if found is None:
+        named = {TYPES[number].value: int(counts[number]) for number in np.flatnonzero(counts)}
+        found = texts[key] = orjson.dumps(named).decode()
+    return found
+
+
+async def _merge(session: WriteSession, graph: Graph, measures: Measures) -> None:
+    """Write what differs; a reader's snapshot keeps the earlier rows."""
+    await session.execute(
+        "DELETE FROM entity_measure AS kept"
+        " WHERE NOT EXISTS (SELECT FROM measured WHERE measured.entity_id = kept.entity_id)"
+    )
+    old, new = (", ".join(f"{row}.{column}" for column in _VALUES) for row in ("entity_measure", "excluded"))
+    await session.execute(
+        f"INSERT INTO entity_measure (entity_id, {', '.join(_VALUES)})"
+        f" SELECT entity_id, {', '.join(_VALUES)} FROM measured ORDER BY entity_id"
+        f" ON CONFLICT (entity_id) DO UPDATE SET {', '.join(f'{column} = excluded.{column}' for column in _VALUES)}"
+        f" WHERE ({old}) IS DISTINCT FROM ({new})"
+    )
+    await session.execute("DELETE FROM prerequisite_cycle")
+    cycles = [(int(graph.ids[members[0]]), len(members)) for members in measures.cycles]
+    await session.copy("public", "prerequisite_cycle", ("id", "size"), cycles)
+
+
+_VALUES = ("level", "page_rank", "degree", "incoming", "outgoing", "cycle_id")
+
+
+async def _raise(session: WriteSession, fingerprint: str, measures: Measures | None) -> None:
+    """Raise the data version, of which the measures then are, so that no answer with the earlier ones is given."""
+    raised = await session.execute("UPDATE data_version SET version = version + 1, raised_at = now() RETURNING version")
+    version = int(raised.scalar_one())
+    if measures is None:
+        await session.execute("UPDATE measurement SET version = :version", version=version)
+    else:
+        figures = _figures(measures) | {"version": version, "fingerprint": fingerprint}
+        await session.execute("DELETE FROM measurement")
+        await session.execute(
+            f"INSERT INTO measurement ({', '.join(figures)}) VALUES ({', '.join(f':{name}' for name in figures)})",
+            **figures,
+        )
+    await session.execute("SELECT pg_notify(:channel, :version)", channel=NOTIFY_CHANNEL, version=str(version))
+
+
+def _figures(measures: Measures) -> dict[str, Any]:
+    sizes: Sequence[int] = measures.component_sizes
+    return {
+        "cycles": len(measures.cycles),
+        "components": len(sizes),
+        "largest_component": sizes[0] if sizes else 0,
+        "unconnected": measures.unconnected,
+    }
