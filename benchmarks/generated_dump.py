@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-LANGUAGES = "en de fr es it nl pl pt ru sv ja zh ar ca cs mul".split()
+LANGUAGES = ["en", "de", "fr", "es", "it", "nl", "pl", "pt", "ru", "sv", "ja", "zh", "ar", "ca", "cs", "mul"]
 ITEM = "http://www.wikidata.org/entity/"
 TEMPLATES = 12
 KEPT = 4
@@ -52,7 +52,7 @@ def _template(number: int) -> bytes:
         "type": "item",
         "id": "Q@ID@",
         "labels": _terms("Item @ID@"),
-        "descriptions": _terms("something of the kind %d, made up to be read" % number),
+        "descriptions": _terms(f"something of the kind {number}, made up to be read"),
         "aliases": {"en": [{"language": "en", "value": f"Alias {n} of @ID@"} for n in range(3)]},
         "claims": claims,
         "sitelinks": {

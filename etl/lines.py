@@ -118,10 +118,17 @@ async def read_chunks(
     async with aclosing(content):
         async for chunk in _whole_lines(content, offset - context, chunk_bytes or CHUNK_BYTES, file):
             tail = (tail + chunk.data)[-_TAIL_BYTES:]
+            # Only the last chunk may end within a line; where the file is cut, that line is not whole.
+            if not chunk.data.endswith(b"\n"):
+                _check_end(layout, tail, file)
             if chunk.offset >= offset:
                 yield chunk
             elif chunk.end > offset:
                 yield Chunk(offset, chunk.data[offset - chunk.offset :])
+    _check_end(layout, tail, file)
+
+
+def _check_end(layout: Layout, tail: bytes, file: File) -> None:
     if layout.form is Form.ARRAY and not tail.rstrip().endswith(b"]"):
         raise SourceError(f"{file.name} is cut: its array of entities has no end")
 
