@@ -1,4 +1,7 @@
-"""Load the sample in small batches and kill -9 this very process at a place: `batch N` or `publish SECONDS`."""
+"""Load the sample in small batches and kill -9 this very process at a place.
+
+A place is `batch N`, or `publishing SECONDS` or `measuring SECONDS` after that stage begins.
+"""
 
 import asyncio
 import os
@@ -21,7 +24,7 @@ def die() -> None:
 
 def watch(progress: Progress) -> None:
     place, amount = sys.argv[1], float(sys.argv[2])
-    if place == "publish" and progress.stage == "publishing":
+    if place == progress.stage:
         threading.Timer(amount, die).start()
     if place == "batch" and progress.processed >= amount * 400:
         die()
