@@ -207,7 +207,7 @@ async def _insert_mentioned(session: WriteSession, staging: Staging) -> None:
         INSERT INTO entity (id, key, kind, is_stub, dataset, run_id, name, name_folded)
         SELECT DISTINCT ON (id) id, key, kind, true, dataset, {staging.run_id}, name, name_folded
         FROM {staging.accepted("entity")} AS staged WHERE is_stub
-        ORDER BY id, name IS NULL, row_no
+        ORDER BY id, name IS NULL, kind, row_no
         ON CONFLICT (id) DO UPDATE
         SET name = excluded.name, name_folded = excluded.name_folded, run_id = excluded.run_id
         WHERE entity.is_stub AND entity.name IS NULL AND excluded.name IS NOT NULL
