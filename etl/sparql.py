@@ -159,6 +159,7 @@ class Endpoint:
                 f"{self.url} asks to wait {seconds:.0f} seconds: `python -m etl resume` goes on after that"
             ) from error
         self._not_before = max(self._not_before, time.monotonic() + seconds)
+        self._say(f"{self.url}: {error}, asking again in {seconds:.0f} s or more")
 
     def _send(self, query: str) -> bytes:
         # One instance a call: SPARQLWrapper keeps the query in itself, and this runs in several threads.
@@ -171,7 +172,10 @@ class Endpoint:
         client.setTimeout(TIMEOUT_SECONDS)
         try:
             return _read(client.query().response)
-        except (HTTPError, SPARQLWrapperException) as error:
+        except HTTPError as error:
+            error.close()
+            raise _refusal(self.url, error) from error
+        except SPARQLWrapperException as error:
             raise _refusal(self.url, error) from error
         except (HTTPException, OSError) as error:
             if isinstance(error, TimeoutError) or isinstance(getattr(error, "reason", None), TimeoutError):
