@@ -6,7 +6,7 @@ import orjson
 
 from db.bulk import bulk_change
 from db.dates import HistoricalDate
-from db.keys import internal_id
+from db.keys import HASHED, internal_id
 from db.models.atlas import DATE_PARTS
 from db.session import WriteSession
 from db.text import fold
@@ -28,8 +28,9 @@ FIELD_COLUMNS: dict[str, tuple[str, ...]] = {
     "end": tuple(f"end_{part}" for part in DATE_PARTS),
     "details": ("details",),
 }
+MENTION_COLUMNS = ("id", "key", "kind", "dataset", "name", "name_folded")
 ENTITY_COLUMNS = tuple(
-    dict.fromkeys(("id", "key", "kind", "is_stub", "dataset", *(c for cs in FIELD_COLUMNS.values() for c in cs)))
+    dict.fromkeys(("id", "key", "kind", "dataset", *(c for cs in FIELD_COLUMNS.values() for c in cs)))
 )
 KEY_COLUMNS = ("discipline_ids", "field_ids", "work_type_ids")
 
@@ -38,9 +39,10 @@ class AtlasLoad:
     """How the knowledge graph's records are staged and published."""
 
     tables: tuple[StagedTable, ...] = (
-        StagedTable("entity", ENTITY_COLUMNS, extra={"covers": "text"} | dict.fromkeys(KEY_COLUMNS, "bigint[]")),
-        StagedTable("influence", EDGE_COLUMNS, extra={"joins": "entity_kind"}),
-        StagedTable("authorship", ("work_id", "agent_id"), extra={}),
+        StagedTable("entity", "entity", ENTITY_COLUMNS, {"covers": "text"} | dict.fromkeys(KEY_COLUMNS, "bigint[]")),
+        StagedTable("mention", "entity", MENTION_COLUMNS),
+        StagedTable("influence", "influence", EDGE_COLUMNS, {"joins": "entity_kind"}),
+        StagedTable("authorship", "authorship", ("work_id", "agent_id")),
     )
 
     def stage(self, record: object) -> tuple[str, tuple[Any, ...]]:
@@ -49,7 +51,7 @@ class AtlasLoad:
             case EntityRecord():
                 return "entity", _entity_row(record)
             case MentionRecord():
-                return "entity", _mention_row(record)
+                return "mention", _mention_row(record)
             case InfluenceRecord():
                 return "influence", _influence_row(record)
             case AuthorshipRecord():
@@ -61,9 +63,7 @@ class AtlasLoad:
         changes = Changes()
         await _reject_key_collisions(session, staging)
         await _name_references(session, staging)
-        covers = await session.execute(
-            f"SELECT DISTINCT covers FROM {staging.table('entity')} WHERE NOT is_stub ORDER BY covers"
-        )
+        covers = await session.execute(f"SELECT DISTINCT covers FROM {staging.table('entity')} ORDER BY covers")
         async with bulk_change(session, "entity", staging.table("entity")):
             for (fields,) in covers.all():
                 changes += await _upsert_described(session, staging, fields)
@@ -88,7 +88,6 @@ def _entity_row(record: EntityRecord) -> tuple[Any, ...]:
         internal_id(record.key),
         record.key,
         record.kind.value,
-        False,
         record.dataset,
         record.name,
         fold(record.name) if record.name else None,
@@ -105,20 +104,7 @@ def _entity_row(record: EntityRecord) -> tuple[Any, ...]:
 
 def _mention_row(record: MentionRecord) -> tuple[Any, ...]:
     folded = fold(record.name) if record.name else None
-    head: tuple[Any, ...] = (
-        "",
-        [],
-        [],
-        [],
-        internal_id(record.key),
-        record.key,
-        record.kind.value,
-        True,
-        record.dataset,
-        record.name,
-        folded,
-    )
-    return (*head, "{}", None, [], None, None, *_date_columns(None), *_date_columns(None), "{}")
+    return (internal_id(record.key), record.key, record.kind.value, record.dataset, record.name, folded)
 
 
 def _date_columns(date: HistoricalDate | None) -> tuple[int | None, ...]:
@@ -146,12 +132,15 @@ async def _reject_key_collisions(session: WriteSession, staging: Staging) -> Non
     await staging.reject_where(
         session,
         f"""
+        WITH staged AS (
+            SELECT row_no, id, key FROM {staging.table("entity")} WHERE id >= {HASHED}
+            UNION ALL SELECT row_no, id, key FROM {staging.table("mention")} WHERE id >= {HASHED}
+        )
         SELECT staged.row_no, staged.key, json_build_object('key', staged.key)::text, 'key', staged.key,
                'has the same internal id as ' || first.key
-        FROM {staging.table("entity")} AS staged
-        JOIN (
-            SELECT id, min(key) AS key FROM {staging.table("entity")} GROUP BY id HAVING min(key) <> max(key)
-            UNION ALL SELECT id, key FROM entity WHERE id IN (SELECT id FROM {staging.table("entity")})
+        FROM staged JOIN (
+            SELECT id, min(key) AS key FROM staged GROUP BY id HAVING min(key) <> max(key)
+            UNION ALL SELECT id, key FROM entity WHERE id IN (SELECT id FROM staged)
         ) AS first ON first.id = staged.id AND first.key <> staged.key
         """,
     )
@@ -173,27 +162,28 @@ async def _name_references(session: WriteSession, staging: Staging) -> None:
                     SELECT referring.row_no, coalesce(described.name, kept.name, 'Q' || wanted.id) AS name
                     FROM {entity} AS referring, unnest(referring.{ids}) AS wanted (id)
                     LEFT JOIN (
-                        SELECT DISTINCT ON (id) id, name FROM {entity} WHERE NOT is_stub ORDER BY id, row_no DESC
+                        SELECT DISTINCT ON (id) id, name FROM {entity} ORDER BY id, row_no DESC
                     ) AS described USING (id)
                     LEFT JOIN entity AS kept USING (id)
                 ) AS name GROUP BY row_no
-            ) AS named WHERE named.row_no = staged.row_no AND NOT staged.is_stub
+            ) AS named WHERE named.row_no = staged.row_no
             """
         )
 
 
 async def _upsert_described(session: WriteSession, staging: Staging, covers: str) -> Changes:
     """Merge the entities whose records speak about the same fields: those fields are set, the others stay."""
-    columns = ("kind", "is_stub", *(c for field in covers.split(",") if field for c in FIELD_COLUMNS[field]))
+    columns = ("kind", *(c for field in covers.split(",") if field for c in FIELD_COLUMNS[field]))
     names = ", ".join(columns)
-    updates = ", ".join(f"{column} = excluded.{column}" for column in (*columns, "dataset", "run_id"))
-    old, new = (", ".join(f"{row}.{column}" for column in columns) for row in ("entity", "excluded"))
+    changing = (*columns, "is_stub")
+    updates = ", ".join(f"{column} = excluded.{column}" for column in (*changing, "dataset", "run_id"))
+    old, new = (", ".join(f"{row}.{column}" for column in changing) for row in ("entity", "excluded"))
     return await upsert(
         session,
         f"""
-        INSERT INTO entity (id, key, dataset, run_id, {names})
-        SELECT DISTINCT ON (id) id, key, dataset, {staging.run_id}, {names}
-        FROM {staging.accepted("entity")} AS staged WHERE NOT is_stub AND covers = '{covers}'
+        INSERT INTO entity (id, key, dataset, run_id, is_stub, {names})
+        SELECT DISTINCT ON (id) id, key, dataset, {staging.run_id}, false, {names}
+        FROM {staging.accepted("entity")} AS staged WHERE covers = '{covers}'
         ORDER BY id, row_no DESC
         ON CONFLICT (id) DO UPDATE SET {updates} WHERE ({old}) IS DISTINCT FROM ({new})
         """,
@@ -206,7 +196,7 @@ async def _insert_mentioned(session: WriteSession, staging: Staging) -> None:
         f"""
         INSERT INTO entity (id, key, kind, is_stub, dataset, run_id, name, name_folded)
         SELECT DISTINCT ON (id) id, key, kind, true, dataset, {staging.run_id}, name, name_folded
-        FROM {staging.accepted("entity")} AS staged WHERE is_stub
+        FROM {staging.accepted("mention")} AS staged
         ORDER BY id, name IS NULL, kind, row_no
         ON CONFLICT (id) DO UPDATE
         SET name = excluded.name, name_folded = excluded.name_folded, run_id = excluded.run_id

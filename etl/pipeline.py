@@ -203,7 +203,13 @@ async def _stage(
 ) -> None:
     prepared = batch.prepared or prepare(source, batch.rows, progress.processed)
     failed, processed = progress.failed + len(prepared.rejects), progress.processed + prepared.processed
-    _check_share(source, failed, processed, JUDGED_FROM_ROWS)
+    try:
+        _check_share(source, failed, processed, JUDGED_FROM_ROWS)
+    except TooManyFailedError:
+        # Of the batch that goes too far only the refusals are kept: they say what is wrong.
+        async with transactions() as session:
+            await staging.append(session, Prepared(0, {}, prepared.rejects))
+        raise
     async with transactions() as session:
         await staging.append(session, prepared)
         await runs.reach(session, staging.run_id, batch.checkpoint, processed)
@@ -212,7 +218,7 @@ async def _stage(
 
 def prepare(source: Source, rows: Sequence[RawRow], first_number: int) -> Prepared:
     """Transform rows and make them ready to be staged, numbered from `first_number` on. Pure."""
-    prepared = Prepared(len(rows), {table.target: [] for table in source.load.tables}, [])
+    prepared = Prepared(len(rows), {table.name: [] for table in source.load.tables}, [])
     if source.keeps_raw:
         prepared.tables["raw"] = [
             (number, row.source, storable(row.external_id), row.payload)

@@ -1,9 +1,9 @@
 """The records of the knowledge graph: what transforms yield, checked here and nowhere else."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from db.dates import HistoricalDate
 from db.models.atlas import Kind, RelationshipType
@@ -11,17 +11,15 @@ from db.models.atlas import Kind, RelationshipType
 MAX_TEXT_LENGTH = 20_000
 
 
+Storable = Annotated[str, Field(pattern=r"^[^\x00]*$")]
+"""A text without NUL characters, which PostgreSQL cannot store."""
+Text = Annotated[Storable, Field(max_length=MAX_TEXT_LENGTH)]
+
+
 class Record(BaseModel):
     """What a transform yields: checked once, at the border, and never changed."""
 
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _storable(cls, value: object) -> object:
-        if isinstance(value, str) and "\0" in value:
-            raise ValueError("has a NUL character, which PostgreSQL cannot store")
-        return value
 
 
 class EntityRecord(Record):
@@ -33,12 +31,12 @@ class EntityRecord(Record):
     key: str
     kind: Kind
     dataset: str
-    name: str | None = Field(default=None, max_length=MAX_TEXT_LENGTH)
-    labels: Mapping[str, str] = Field(default_factory=dict)
-    description: str | None = Field(default=None, max_length=MAX_TEXT_LENGTH)
-    disciplines: tuple[str, ...] = ()
-    field: str | None = None
-    work_type: str | None = None
+    name: Text | None = None
+    labels: Mapping[Storable, Text] = Field(default_factory=dict)
+    description: Text | None = None
+    disciplines: tuple[Text, ...] = ()
+    field: Text | None = None
+    work_type: Text | None = None
     discipline_keys: tuple[str, ...] = ()
     field_keys: tuple[str, ...] = ()
     work_type_keys: tuple[str, ...] = ()
@@ -53,7 +51,7 @@ class MentionRecord(Record):
     key: str
     kind: Kind
     dataset: str
-    name: str | None = Field(default=None, max_length=MAX_TEXT_LENGTH)
+    name: Text | None = None
 
 
 class InfluenceRecord(Record):
@@ -69,7 +67,7 @@ class InfluenceRecord(Record):
     joins: Kind | None = None
     """The kind both ends must be of for the edge to be drawn."""
     statement: str | None = None
-    note: str | None = Field(default=None, max_length=MAX_TEXT_LENGTH)
+    note: Text | None = None
 
     @model_validator(mode="after")
     def _joins_two(self) -> "InfluenceRecord":

@@ -6,7 +6,7 @@ see, in one transaction, so readers never meet half a run, and a killed run goes
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from db.session import WriteSession
@@ -22,11 +22,12 @@ Transactions = Callable[[], AbstractAsyncContextManager[WriteSession]]
 
 @dataclass(frozen=True, slots=True)
 class StagedTable:
-    """A staging table: its columns are those of the target it is named after, and `extra` ones, as SQL types."""
+    """A staging table for rows of `target`: some of its columns, and `extra` ones, as SQL types."""
 
+    name: str
     target: str
     columns: tuple[str, ...]
-    extra: Mapping[str, str]
+    extra: Mapping[str, str] = field(default_factory=dict)
 
 
 class Load(Protocol):
@@ -37,7 +38,7 @@ class Load(Protocol):
         """The staging tables of a run."""
 
     def stage(self, record: object) -> tuple[str, tuple[Any, ...]]:
-        """Return the target a record belongs to and its values, in the order of that table's columns."""
+        """Return the staging table a record belongs to and its values, in the order of the table's columns."""
 
     async def publish(self, session: WriteSession, staging: "Staging") -> "Changes":
         """Merge the staged rows that are not rejected into their targets.
@@ -112,7 +113,7 @@ class Staging:
         for staged in self.load.tables:
             extra = "".join(f", NULL::{sql_type} AS {name}" for name, sql_type in staged.extra.items())
             await session.execute(
-                f"CREATE TABLE {self.table(staged.target)} AS SELECT NULL::bigint AS row_no{extra},"
+                f"CREATE TABLE {self.table(staged.name)} AS SELECT NULL::bigint AS row_no{extra},"
                 f" {', '.join(staged.columns)} FROM {staged.target} WITH NO DATA"
             )
 
@@ -123,12 +124,12 @@ class Staging:
 
     async def drop(self, session: WriteSession) -> None:
         """Drop the tables, if they are there."""
-        for name in ("raw", "reject", *(staged.target for staged in self.load.tables)):
+        for name in ("raw", "reject", *(staged.name for staged in self.load.tables)):
             await session.execute(f"DROP TABLE IF EXISTS {self.table(name)}")
 
     async def append(self, session: WriteSession, prepared: "Prepared") -> None:
         """Append a batch."""
-        columns = {staged.target: (*staged.extra, *staged.columns) for staged in self.load.tables}
+        columns = {staged.name: (*staged.extra, *staged.columns) for staged in self.load.tables}
         columns["raw"] = ("source", "external_id", "payload")
         for name, rows in prepared.tables.items():
             await self._copy(session, name, columns[name], rows)
