@@ -6,21 +6,25 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     ColumnExpressionArgument,
+    Double,
     Select,
     UnaryExpression,
     and_,
     func,
     literal,
+    null,
     or_,
     select,
 )
+from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.operators import custom_op
 
 from db.dates import Precision, first_day, last_day
 from db.lookups import is_any
-from db.models.atlas import Agent, Entity, Kind
+from db.models.atlas import Agent, Entity, EntityMeasure, Kind
 from db.session import ReadSession
 from db.text import fold
 
@@ -38,8 +42,31 @@ class EntityOrder(StrEnum):
     NAME_DESC = "NAME_DESC"
     START_ASC = "START_ASC"
     START_DESC = "START_DESC"
+    LEVEL_ASC = "LEVEL_ASC"
+    LEVEL_DESC = "LEVEL_DESC"
+    PAGERANK_ASC = "PAGERANK_ASC"
+    PAGERANK_DESC = "PAGERANK_DESC"
+    DEGREE_ASC = "DEGREE_ASC"
+    DEGREE_DESC = "DEGREE_DESC"
     ID_ASC = "ID_ASC"
     ID_DESC = "ID_DESC"
+
+    @property
+    def column(self) -> InstrumentedAttribute[Any] | None:
+        """What it compares first; None when that is the internal id."""
+        return _ORDERED_BY.get(self.partition("_")[0])
+
+
+_ORDERED_BY: dict[str, InstrumentedAttribute[Any]] = {
+    "NAME": Entity.name_folded,
+    "START": Entity.start_first,
+    "LEVEL": EntityMeasure.level,
+    "PAGERANK": EntityMeasure.page_rank,
+    "DEGREE": EntityMeasure.degree,
+}
+
+OrderValue = str | int | float | None
+"""What an order compares first of an entity; None when it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,31 +110,29 @@ class EntityFilter:
 class EntityPage:
     """Which page of an ordered list: `size` entities after a position, or before it when `backward`.
 
-    A position is an entity's order value (its folded name or first day; None when unknown) and its internal id.
+    A position is an entity's order value (its folded name, first day or measure) and its internal id.
     """
 
     size: int
-    position: tuple[str | int | None, int] | None = None
+    position: tuple[OrderValue, int] | None = None
     backward: bool = False
-
-
-def order_value(entity: Entity, order: EntityOrder) -> str | int | None:
-    """Return what an order compares, for a position."""
-    if order in (EntityOrder.NAME_ASC, EntityOrder.NAME_DESC):
-        return entity.name_folded
-    if order in (EntityOrder.START_ASC, EntityOrder.START_DESC):
-        return entity.start_first
-    return None
 
 
 async def entity_page(
     session: ReadSession, wanted: EntityFilter, order: EntityOrder, page: EntityPage
-) -> tuple[list[Entity], bool]:
-    """Return a page in the list's own order, and whether there is more beyond it in the direction of paging."""
-    found: list[Entity] = []
+) -> tuple[list[tuple[Entity, OrderValue]], bool]:
+    """Return a page in the list's own order, and whether there is more beyond it in the direction of paging.
+
+    The entities come with their order values.
+    """
+    found: list[tuple[Entity, OrderValue]] = []
+    chosen = select(Entity, null() if order.column is None else order.column)
+    if order.column is not None and order.column.class_ is EntityMeasure:
+        chosen = chosen.select_from(Entity).outerjoin(EntityMeasure, EntityMeasure.entity_id == Entity.id)
     for segment in _segments(order, page):
-        statement = select(Entity).where(*wanted.conditions(), *segment.conditions).order_by(*segment.order)
-        found += await session.scalars(statement.limit(page.size + 1 - len(found)))
+        statement = chosen.where(*wanted.conditions(), *segment.conditions).order_by(*segment.order)
+        rows = await session.rows(statement.limit(page.size + 1 - len(found)))
+        found += [(entity, value) for entity, value in rows]
         if len(found) > page.size:
             break
     has_more = len(found) > page.size
@@ -187,21 +212,29 @@ class _Column:
         return self.value.bool_op(f"~{operator}~" if self.is_text else operator)(value)  # type: ignore[no-any-return]
 
 
+def _bound(value: str | int | float) -> object:
+    """Compare numbers at full width, whatever the column's: a cursor that someone made up must not overflow."""
+    if isinstance(value, str):
+        return value
+    return literal(value, BigInteger if isinstance(value, int) else Double)
+
+
 def _segments(order: EntityOrder, page: EntityPage) -> list[_Segment]:
     """Split what follows the position into at most two segments, in the direction of paging."""
     descending = order.endswith("_DESC") != page.backward
     by_id = _Column(Entity.id)
     value, last_id = page.position or (None, None)
     beyond_id = () if last_id is None else (by_id.beyond(last_id, descending),)
-    if order in (EntityOrder.ID_ASC, EntityOrder.ID_DESC):
+    if order.column is None:
         return [_Segment(beyond_id, (by_id.by(descending),))]
-    by_value = _Column(Entity.name_folded, True) if order.startswith("NAME") else _Column(Entity.start_first)
+    by_value = _Column(order.column, order.column is Entity.name_folded)
     is_within_unknown = page.position is not None and value is None
     after_value: tuple[ColumnElement[bool], ...] = (by_value.value.is_not(None),)
     if value is not None:
         # Written so that the first condition bounds the index scan.
-        at_or_beyond = by_value.beyond(value, descending, or_at=True)
-        after_value = (at_or_beyond, or_(by_value.beyond(value, descending), *beyond_id))
+        bound = _bound(value)
+        at_or_beyond = by_value.beyond(bound, descending, or_at=True)
+        after_value = (at_or_beyond, or_(by_value.beyond(bound, descending), *beyond_id))
     known = _Segment(after_value, (by_value.by(descending), by_id.by(descending)))
     unknown = _Segment((by_value.value.is_(None), *(beyond_id if is_within_unknown else ())), (by_id.by(descending),))
     if page.backward:

@@ -9,12 +9,27 @@ from sqlalchemy import BigInteger, ColumnElement, any_, column, func, literal, s
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import InstrumentedAttribute
 
-from db.models.atlas import Agent, Authorship, Dataset, Entity, Influence, Kind, RelationshipType, Work
-from db.models.operations import EtlRun
+from db.models.atlas import (
+    Agent,
+    Authorship,
+    Dataset,
+    Entity,
+    EntityMeasure,
+    Influence,
+    Kind,
+    Measurement,
+    RelationshipType,
+    Work,
+)
+from db.models.operations import DataVersion, EtlRun, RunReport
 from db.session import ReadSession
 
 InfluencePosition = tuple[RelationshipType, int]
 """Where a page of edges ends: their order is by type, then by the far side's internal id."""
+
+
+Measured = tuple[EntityMeasure, int | None, bool]
+"""An entity's measures, the data version that they are of, and whether that is the newest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +189,45 @@ async def runs_by_id(session: ReadSession, ids: Sequence[int]) -> dict[int, EtlR
     """Return the runs that exist among the ids."""
     runs = await session.scalars(select(EtlRun).where(is_any(EtlRun.id, ids)))
     return {run.id: run for run in runs}
+
+
+async def reports_by_run(session: ReadSession, ids: Sequence[int]) -> dict[int, RunReport]:
+    """Return the reports that exist of the runs."""
+    reports = await session.scalars(select(RunReport).where(is_any(RunReport.run_id, ids)))
+    return {report.run_id: report for report in reports}
+
+
+async def measures_by_entity(session: ReadSession, ids: Sequence[int]) -> dict[int, Measured]:
+    """Return the measures of those entities that were measured."""
+    rows = await session.rows(
+        select(EntityMeasure, Measurement.version, DataVersion.version)
+        .select_from(EntityMeasure)
+        .outerjoin(Measurement, true())
+        .outerjoin(DataVersion, true())
+        .where(is_any(EntityMeasure.entity_id, ids))
+    )
+    return {measure.entity_id: (measure, version, version == newest) for measure, version, newest in rows}
+
+
+async def members_by_cycle(session: ReadSession, ids: Sequence[int], first: int) -> dict[int, list[Entity]]:
+    """Return each cycle's entities by internal id, `first` and one more at most."""
+    parent = _parents(ids)
+    near = (
+        select(EntityMeasure.entity_id)
+        .where(EntityMeasure.cycle_id == parent.c.id)
+        .order_by(EntityMeasure.entity_id)
+        .correlate(parent)
+        .limit(first + 1)
+        .lateral("near")
+    )
+    rows = await session.rows(
+        select(parent.c.id, Entity)
+        .select_from(parent)
+        .join(near, true())
+        .join(Entity, Entity.id == near.c.entity_id)
+        .order_by(parent.c.id, near.c.entity_id)
+    )
+    return _grouped(rows)
 
 
 def _parents(ids: Sequence[int]) -> Any:

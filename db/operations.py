@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from sqlalchemy import ColumnElement, Select, func, literal, or_, select, tuple_
+from sqlalchemy import BigInteger, ColumnElement, Select, func, literal, or_, select, tuple_
 from sqlalchemy.dialects.postgresql import distinct_on
 
-from db.models.atlas import Authorship, Entity, Influence, Kind, RelationshipType
+from db.models.atlas import Authorship, Entity, Influence, Kind, PrerequisiteCycle, RelationshipType
 from db.models.operations import DataVersion, EtlRun, Quarantine, RawRecord, RunStatus
 from db.session import ReadSession
 
@@ -76,6 +76,22 @@ async def count_runs(session: ReadSession, source: str | None, status: RunStatus
     """Return how many runs there are."""
     statement = select(func.count()).select_from(EtlRun).where(*_run_conditions(source, status))
     return await session.scalar(statement) or 0
+
+
+async def cycle_page(
+    session: ReadSession, size: int, after: tuple[int, int] | None
+) -> tuple[list[PrerequisiteCycle], bool]:
+    """Return cycles of prerequisites, the largest first, after a position (size and id), and whether there are more."""
+    key = tuple_(PrerequisiteCycle.size, PrerequisiteCycle.id)
+    statement = select(PrerequisiteCycle).order_by(PrerequisiteCycle.size.desc(), PrerequisiteCycle.id.desc())
+    if after is not None:
+        statement = statement.where(key < tuple_(literal(after[0], BigInteger), literal(after[1], BigInteger)))
+    return await _page(session, statement, size)
+
+
+async def count_cycles(session: ReadSession) -> int:
+    """Return how many cycles of prerequisites there are."""
+    return await session.scalar(select(func.count()).select_from(PrerequisiteCycle)) or 0
 
 
 async def data_version(session: ReadSession) -> DataVersion | None:

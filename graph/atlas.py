@@ -13,6 +13,7 @@ from graph.context import Info
 from graph.dates import HistoricalDate
 from graph.errors import bad_input
 from graph.influences import Dataset, InfluenceConnection, dataset_of, influences_of
+from graph.measures import Measures, measures_of
 from graph.pagination import MAX_PAGE, check_first, cut, resolved
 from graph.scalars import Date, Year
 
@@ -118,6 +119,9 @@ class Entity(Node):
     dataset: Dataset = resolved(dataset_of, "The dataset that describes it, with the terms of its use.")
     influences: InfluenceConnection | None = resolved(
         influences_of, "The edges that end here or begin here, with their types, certainty and provenance."
+    )
+    measures: Measures | None = resolved(
+        measures_of, "Its level, PageRank and degrees; null until the graph is measured after the load that brought it."
     )
 
 

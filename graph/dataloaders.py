@@ -6,9 +6,9 @@ from typing import TypeVar
 from aiodataloader import DataLoader
 
 from db import lookups
-from db.lookups import InfluencePage, Neighbours
+from db.lookups import InfluencePage, Measured, Neighbours
 from db.models.atlas import Agent, Dataset, Entity, Influence, Work
-from db.models.operations import EtlRun
+from db.models.operations import EtlRun, RunReport
 from db.session import ReadSession
 
 K = TypeVar("K", bound=Hashable)
@@ -27,6 +27,10 @@ class Loaders:
         self.entities_by_id: DataLoader[int, Entity | None] = _single(session, lookups.entities_by_id)
         self.datasets_by_name: DataLoader[str, Dataset | None] = _single(session, lookups.datasets_by_name)
         self.runs_by_id: DataLoader[int, EtlRun | None] = _single(session, lookups.runs_by_id)
+        self.reports_by_run: DataLoader[int, RunReport | None] = _single(session, lookups.reports_by_run)
+        self.measures_by_entity: DataLoader[int, Measured | None] = _single(session, lookups.measures_by_entity)
+        self.members_by_cycle: DataLoader[tuple[int, int], list[Entity]]
+        self.members_by_cycle = _listed(session, lookups.members_by_cycle, list)
         self.neighbours_by_entity: DataLoader[tuple[int, Neighbours], list[Entity]]
         self.neighbours_by_entity = _listed(session, lookups.neighbours_by_entity, list)
         self.works_by_agent: DataLoader[tuple[int, int], list[Work]]

@@ -13,7 +13,6 @@ from db.listings import (
     agents_born,
     count_entities,
     entity_page,
-    order_value,
 )
 from db.models import atlas as models
 from db.models.atlas import Kind
@@ -31,12 +30,19 @@ T = TypeVar("T")
 described(
     EntityOrder,
     "EntityOrder",
-    "How a list of entities is ordered. Entities whose name or start is unknown come last, whatever the direction.",
+    "How a list of entities is ordered. Entities whose name, start or measure is unknown come last, whatever the"
+    " direction.",
     {
         "NAME_ASC": "By name without accents and case, A first.",
         "NAME_DESC": "By name without accents and case, Z first.",
         "START_ASC": "By the earliest day of birth, publication or first use; the oldest first.",
         "START_DESC": "By the earliest day of birth, publication or first use; the newest first.",
+        "LEVEL_ASC": "By `measures.level`, the foundations first.",
+        "LEVEL_DESC": "By `measures.level`, what needs the longest chain of prerequisites first.",
+        "PAGERANK_ASC": "By `measures.pageRank`, what led to little first.",
+        "PAGERANK_DESC": "By `measures.pageRank`, what led to most first.",
+        "DEGREE_ASC": "By `measures.degree`, the fewest edges first.",
+        "DEGREE_DESC": "By `measures.degree`, the most edges first.",
         "ID_ASC": "By Wikidata's number, then all others in a fixed order.",
         "ID_DESC": "The reverse of ID_ASC.",
     },
@@ -134,7 +140,7 @@ async def _entities(
     found, has_more = await entity_page(session, wanted, order_by, page)
     has_cursor = page.position is not None
     return connection(
-        [(encode_cursor(order_by, (order_value(entity, order_by), entity.id)), entity) for entity in found],
+        [(encode_cursor(order_by, (value, entity.id)), entity) for entity, value in found],
         lambda: count_entities(session, wanted),
         has_next=has_cursor if page.backward else has_more,
         has_previous=has_more if page.backward else has_cursor,
@@ -152,9 +158,9 @@ def _page(order: EntityOrder, first: int | None, after: str | None, last: int | 
 
 
 def _value_type(order: EntityOrder) -> type | tuple[type, ...]:
-    if order.startswith("NAME"):
-        return (str, type(None))
-    return (int, type(None)) if order.startswith("START") else type(None)
+    if order.column is None:
+        return type(None)
+    return (order.column.type.python_type, type(None))
 
 
 async def _search(

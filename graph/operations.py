@@ -13,6 +13,7 @@ from db.models.operations import RunStatus
 from graph.context import Info
 from graph.errors import check_text
 from graph.pagination import Connection, check_first, connection, decode_cursor, encode_cursor, resolved
+from graph.reports import RunReport
 from graph.scalars import BigInt, described, given
 
 CURSOR = "RUNS"
@@ -36,6 +37,10 @@ def _duration(root: strawberry.Parent[models.EtlRun]) -> float | None:
     return None if root.finished_at is None else (root.finished_at - root.started_at).total_seconds()
 
 
+async def _report(root: strawberry.Parent[models.EtlRun], info: Info) -> models.RunReport | None:
+    return await info.context.loaders.reports_by_run.load(root.id)
+
+
 @strawberry.type(description="One run of one source of the ETL.")
 class EtlRun:
     """GraphQL's view of a row of `etl_run`."""
@@ -52,10 +57,16 @@ class EtlRun:
     updated: BigInt = strawberry.field(description="Rows that changed something.")
     unchanged: BigInt = strawberry.field(description="Rows that changed nothing.")
     failed: BigInt = strawberry.field(description="Rows that went to quarantine.")
+    retired: BigInt = strawberry.field(
+        description="Edges of earlier runs that were taken away, since a complete run no longer states them; no rows."
+    )
     data_version: BigInt | None = strawberry.field(
         description="The version of the data that it published; null when it published nothing."
     )
     error: str | None = strawberry.field(description="Why it failed; null when it did not.")
+    report: RunReport | None = resolved(
+        _report, "What it left in the atlas, counted at its end; null for a run that is not finished."
+    )
 
 
 async def _run(root: strawberry.Parent[models.DataVersion], info: Info) -> models.EtlRun | None:
@@ -66,7 +77,9 @@ async def _run(root: strawberry.Parent[models.DataVersion], info: Info) -> model
 class DataVersion:
     """GraphQL's view of the row of `data_version`."""
 
-    version: BigInt = strawberry.field(description="It rises with every run that changes what readers see.")
+    version: BigInt = strawberry.field(
+        description="It rises with every run that changes what readers see, and when the graph is measured after one."
+    )
     raised_at: datetime = strawberry.field(description="When it rose last.")
     run: EtlRun | None = resolved(_run, "The run that raised it; null as long as nothing was loaded.")
 
@@ -161,6 +174,13 @@ def _stats(info: Info) -> Stats:
     return Stats()
 
 
+async def _etl_run(
+    info: Info, id: Annotated[BigInt, strawberry.argument(description="The run's number.")]
+) -> models.EtlRun | None:
+    info.context.may_change()
+    return await info.context.loaders.runs_by_id.load(id)
+
+
 async def _etl_runs(
     info: Info,
     first: Annotated[int, strawberry.argument(description="The size of a page, up to 100.")] = 20,
@@ -193,4 +213,5 @@ class OperationsQuery:
 
     stats: Stats = resolved(_stats, "What there is and how it came: counts, runs, sources, quarantine.")
     etl_runs: Connection[EtlRun] | None = resolved(_etl_runs, "The runs of the ETL, the newest first.")
+    etl_run: EtlRun | None = resolved(_etl_run, "A run of the ETL by its number; null when there is none.")
     data_version: DataVersion | None = resolved(_data_version, "The version of the data.")

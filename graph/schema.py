@@ -22,6 +22,7 @@ from db.session import ReadSession
 from graph.atlas import Agent, AtlasQuery, Concept, Work
 from graph.cache import LARGEST_ANSWER_BYTES, answer_key
 from graph.context import Context
+from graph.cycles import CycleQuery
 from graph.errors import Code, RequestError, bad_input, presentable
 from graph.lineage import LineageQuery
 from graph.listings import ListingQuery
@@ -34,7 +35,7 @@ FILE = Path(__file__).parent.parent / "schema.graphql"
 
 
 @strawberry.type(description="Where every query begins.")
-class Query(RoadmapQuery, AtlasQuery, ListingQuery, LineageQuery, RecordQuery, OperationsQuery):
+class Query(RoadmapQuery, AtlasQuery, ListingQuery, LineageQuery, CycleQuery, RecordQuery, OperationsQuery):
     """The root fields of all datasets."""
 
 

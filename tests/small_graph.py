@@ -1,5 +1,6 @@
 """A small graph made by hand, with what is awkward in real ones: BCE, gaps, cycles, stubs, several authors."""
 
+from collections import Counter
 from typing import Any
 
 from sqlalchemy import insert
@@ -7,7 +8,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.dates import HistoricalDate, Precision
 from db.keys import internal_id
-from db.models.atlas import DATE_PARTS, Authorship, Dataset, Influence, Kind, RelationshipType
+from db.models.atlas import (
+    DATE_PARTS,
+    Authorship,
+    Dataset,
+    EntityMeasure,
+    Influence,
+    Kind,
+    Measurement,
+    PrerequisiteCycle,
+    RelationshipType,
+)
 from db.models.base import Base
 from db.models.operations import EtlRun, Quarantine, RawRecord
 from db.text import fold
@@ -87,6 +98,24 @@ EDGES = [
 
 AUTHORS = [("Q201", "Q859"), ("Q202", "Q868"), ("Q202", "Q859"), ("Q203", "Q9358"), ("Q204", "Q9358")]
 
+LEVELS = {"test:far": 0, "test:left": 0, "test:right": 0, "test:middle": 1, "test:near": 2, "test:goal": 3}
+CYCLE = ("test:left", "test:right")
+UNMEASURED = ("Q105",)
+
+
+def _measure(key: str) -> dict[str, Any]:
+    incoming = Counter(edge_type.value for _, edge_type, target in EDGES if target == key)
+    outgoing = Counter(edge_type.value for source, edge_type, _ in EDGES if source == key)
+    ends = {"entity_id": internal_id(key), "incoming": dict(incoming), "outgoing": dict(outgoing)}
+    # The rank is made up: reading it is what is tested with it.
+    rank = {"page_rank": 0.4 + 0.3 * outgoing.total(), "degree": incoming.total() + outgoing.total()}
+    cycle = min(map(internal_id, CYCLE)) if key in CYCLE else None
+    return ends | rank | {"level": LEVELS.get(key), "cycle_id": cycle}
+
+
+MEASURES = {row["key"]: _measure(row["key"]) for row in ENTITIES if row["key"] not in UNMEASURED}
+MEASUREMENT = {"version": 0, "fingerprint": "", "components": 3, "largest_component": 8, "unconnected": 11, "cycles": 1}
+
 TERMS = {"title": "Test", "url": "https://example.org/", "licence": "CC0 1.0", "attribution": "nobody"}
 
 
@@ -110,6 +139,10 @@ async def load(engine: AsyncEngine) -> None:
         await connection.execute(insert(Influence), [_edge(*edge) for edge in EDGES])
         authorships = [{"work_id": internal_id(w), "agent_id": internal_id(a), "run_id": 1} for w, a in AUTHORS]
         await connection.execute(insert(Authorship), authorships)
+        await connection.execute(insert(EntityMeasure), list(MEASURES.values()))
+        cycle = {"id": min(map(internal_id, CYCLE)), "size": len(CYCLE)}
+        await connection.execute(insert(PrerequisiteCycle), cycle)
+        await connection.execute(insert(Measurement), MEASUREMENT)
         payloads = ['{"big": 123456789012345678901234567890, "ok": "ä"}', '{"n": 1}', "not JSON", "NaN"]
         rows = [(f"test/part{n % 2}", str(n), payload) for n, payload in enumerate(payloads)]
         records = [{"source": s, "external_id": e, "payload": p, "run_id": 1} for s, e, p in rows]

@@ -4,7 +4,7 @@ import pytest
 
 from db.listings import EntityOrder
 from tests.client import Client
-from tests.small_graph import ENTITIES
+from tests.small_graph import ENTITIES, MEASURES
 
 PAGE = """
 query ($filter: EntityFilter, $orderBy: EntityOrder!, $first: Int, $after: String, $last: Int, $before: String) {
@@ -19,7 +19,17 @@ IDS = (
     "query ($filter: EntityFilter) { entities(filter: $filter, orderBy: ID_ASC, first: 100) { edges { node { id } } } }"
 )
 
-_COLUMNS = {"NAME": "name_folded", "START": "start_first", "ID": "id"}
+_COLUMNS = {
+    "NAME": "name_folded",
+    "START": "start_first",
+    "LEVEL": "level",
+    "PAGERANK": "page_rank",
+    "DEGREE": "degree",
+    "ID": "id",
+}
+ROWS: list[dict[str, Any]] = [
+    dict.fromkeys(("level", "page_rank", "degree")) | row | MEASURES.get(row["key"], {}) for row in ENTITIES
+]
 
 
 def expected_order(order: EntityOrder) -> list[str]:
@@ -33,11 +43,11 @@ def expected_order(order: EntityOrder) -> list[str]:
 
     descending = direction == "DESC"
     known = sorted(
-        (row for row in ENTITIES if row[column] is not None),
+        (row for row in ROWS if row[column] is not None),
         key=lambda row: (comparable(row), row["id"]),
         reverse=descending,
     )
-    unknown = sorted((row for row in ENTITIES if row[column] is None), key=lambda row: row["id"], reverse=descending)
+    unknown = sorted((row for row in ROWS if row[column] is None), key=lambda row: row["id"], reverse=descending)
     return [row["key"] for row in known + unknown]
 
 
