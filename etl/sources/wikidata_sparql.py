@@ -233,19 +233,18 @@ class WikidataSparql(Source):
 
     async def _fetch_wanted(self, last: int) -> list[int]:
         """Return the next items after one that the staged rows name and do not describe, at most WANTED_ITEMS."""
-        staged = self._staging.table("entity")
+        described, mentioned, rejected = (self._staging.table(name) for name in ("entity", "mention", "reject"))
         async with self._transactions() as session:
             found = await session.execute(
                 f"""
                 SELECT DISTINCT id FROM (
-                    SELECT id FROM {staged} WHERE is_stub
-                    UNION ALL
-                    SELECT unnest(discipline_ids || field_ids || work_type_ids) FROM {staged} WHERE NOT is_stub
+                    SELECT id FROM {mentioned}
+                    UNION ALL SELECT unnest(discipline_ids || field_ids || work_type_ids) FROM {described}
                 ) AS wanted
                 WHERE id > :last
-                  AND NOT EXISTS (SELECT FROM {staged} AS described WHERE described.id = wanted.id AND NOT is_stub)
-                  AND NOT EXISTS (SELECT FROM {self._staging.table("reject")} AS reject
-                                  WHERE reject.source = :source AND reject.external_id = 'Q' || wanted.id)
+                  AND NOT EXISTS (SELECT FROM {described} AS described WHERE described.id = wanted.id)
+                  AND NOT EXISTS (SELECT FROM {rejected} AS rejected
+                                  WHERE rejected.source = :source AND rejected.external_id = 'Q' || wanted.id)
                 ORDER BY id LIMIT {WANTED_ITEMS}
                 """,
                 last=last,
