@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from db.models.atlas import Kind
-from etl.atlas import KEY_COLUMNS, AtlasLoad
+from etl.atlas import AtlasLoad
 from etl.entity_json import Reading, excerpt, parse
 from etl.item_set import ItemSet
 from etl.lines import Chunk
@@ -22,7 +22,7 @@ from etl.pipeline import staged
 from etl.records import MentionRecord
 from etl.source import Prepared, RawRow, RowError
 from etl.staging import storable
-from etl.wikidata import RELATION_PROPERTIES, describe, relate
+from etl.wikidata import RELATION_PROPERTIES, Item, describe, relate
 
 SOURCE = "wikidata-dump"
 ENTITIES, STATEMENTS, LINES = f"{SOURCE}/entities", f"{SOURCE}/statements", f"{SOURCE}/lines"
@@ -146,7 +146,7 @@ class _Rows:
     """The rows of a chunk while they come."""
 
     def __init__(self, languages: Sequence[str]) -> None:
-        self.extract = Extract(Prepared(0, {table.target: [] for table in _LOAD.tables}, []))
+        self.extract = Extract(Prepared(0, {table.name: [] for table in _LOAD.tables}, []))
         self.number = 0
         self._languages = languages
         self._described: set[str] = set()
@@ -160,12 +160,12 @@ class _Rows:
     def add(self, reading: Reading, entity: dict[str, Any], is_first_pass: bool) -> None:
         """Add an item, and in the first pass its statements; each is a row."""
         item = reading.item
-        self.extract.left_out["unknown value"] += reading.unknown
+        self.extract.left_out["unknown values"] += reading.unknown
         self.extract.described.append(item.number)
         for error in reading.bad_times:
             self.reject(_excerpt_row(entity, f"{item.key}#{error.field}", self._languages), error)
         try:
-            self._stage(lambda: [describe(item, self._languages)])
+            self._stage(lambda: self._describe(item))
         except RowError as error:
             self.reject(_excerpt_row(entity, item.key, self._languages), error)
         else:
@@ -173,6 +173,12 @@ class _Rows:
         if is_first_pass:
             for name, value in _statements(reading):
                 self._relate(item.number, name, value)
+
+    def _describe(self, item: Item) -> list[object]:
+        record = describe(item, self._languages)
+        keys = (*record.discipline_keys, *record.field_keys, *record.work_type_keys)
+        self.extract.named.extend(int(key[1:]) for key in keys)
+        return [record]
 
     def _relate(self, subject: int, name: str, value: int) -> None:
         fresh: list[object] = []
@@ -197,10 +203,7 @@ class _Rows:
     def _stage(self, make: Callable[[], Iterable[object]]) -> None:
         tables = self.extract.prepared.tables
         for target, values in staged(_LOAD, make):
-            tables[target].append((self.number, *values))
-            if target == "entity":
-                for column in _REFERENCES:
-                    self.extract.named.extend(values[column])
+            tables.setdefault(target, []).append((self.number, *values))
         self._count()
 
     def reject(self, row: RawRow, error: RowError) -> None:
@@ -214,7 +217,6 @@ class _Rows:
 
 
 _LOAD = AtlasLoad()
-_REFERENCES = tuple(1 + number for number in range(len(KEY_COLUMNS)))
 
 
 def statement_row(subject: int, name: str, value: int) -> RawRow:

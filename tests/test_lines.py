@@ -1,5 +1,6 @@
 import bz2
 import gzip
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from etl.source import SourceError
 
 LINES = b"".join(b'{"id":"Q%d"},\n' % number for number in range(1, 400))
 ARRAY = b"[\n" + LINES + b"{}\n]\n"
-PACKED = {
+PACKED: dict[str, Callable[[bytes], bytes]] = {
     "plain": lambda data: data,
     "gzip": gzip.compress,
     "bzip2": bz2.compress,

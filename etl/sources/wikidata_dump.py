@@ -132,7 +132,7 @@ class WikidataDump(Source):
         await self._collect(_NAMED, start, end, self._named)
 
     async def _collect(self, query: str, first: int, end: int, items: ItemSet) -> None:
-        tables = {name: self._staging.table(name) for name in ("entity", "reject")}
+        tables = {name: self._staging.table(name) for name in ("entity", "mention", "reject")}
         statement = query.format(**tables, references=" || ".join(KEY_COLUMNS))
         for low, high in pairwise(_SHARES):
             async with self._transactions() as session:
@@ -152,7 +152,7 @@ _SHARES = (*range(0, 256_000_001, 16_000_000), (1 << 63) - 1)
 """Ids are fetched by ranges: all at once, of the 130 million there are, would fill the memory."""
 
 _DESCRIBED = f"""
-    SELECT id FROM {{entity}} WHERE NOT is_stub AND row_no >= :first AND row_no < :end AND id >= :low AND id < :high
+    SELECT id FROM {{entity}} WHERE row_no >= :first AND row_no < :end AND id >= :low AND id < :high
     UNION ALL
     SELECT substr(external_id, 2)::bigint FROM {{reject}}
     WHERE source = '{ENTITIES}' AND external_id ~ '^Q[0-9]+$' AND row_no >= :first AND row_no < :end
@@ -160,7 +160,7 @@ _DESCRIBED = f"""
 
 _NAMED = """
     SELECT DISTINCT id FROM (
-        SELECT id, row_no FROM {entity} WHERE is_stub
+        SELECT id, row_no FROM {mention}
         UNION ALL SELECT reference, row_no FROM {entity}, unnest({references}) AS reference
     ) AS named WHERE row_no >= :first AND row_no < :end AND id >= :low AND id < :high
 """
