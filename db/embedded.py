@@ -9,13 +9,11 @@ import stat
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import distribution
 from pathlib import Path
-from types import FrameType
 from typing import IO, Any, NamedTuple
 from urllib.parse import quote
 
@@ -23,6 +21,7 @@ import psutil  # type: ignore[import-untyped]
 
 from db.errors import ConfigurationError, DatabaseUnavailableError
 from db.settings import Settings
+from db.signals import holding_signals, ignore_signals, interruptible
 
 if sys.platform != "win32":
     import fcntl
@@ -36,7 +35,6 @@ ORPHAN_LIMIT_SECONDS = 30
 # The shortest limit is that of macOS: 104 bytes with the closing zero.
 SOCKET_PATH_BYTES = 103
 SOCKET_DIR_PREFIX = "atlas-socket-"
-STOPPING = [number for number in signal.Signals if number.name in ("SIGINT", "SIGTERM", "SIGHUP")]
 
 
 @contextmanager
@@ -47,7 +45,7 @@ def database(settings: Settings) -> Iterator[str]:
     handler; the embedded server is stopped at the end if no other live process uses it, whatever signals arrive.
     Raises ConfigurationError or DatabaseUnavailableError.
     """
-    with _interruptible():
+    with interruptible():
         if settings.database_url is not None:
             yield settings.database_url
             return
@@ -56,43 +54,12 @@ def database(settings: Settings) -> Iterator[str]:
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
-    # Only the main thread may set handlers.
-    numbers = STOPPING if threading.current_thread() is threading.main_thread() else []
-    before = {number: signal.getsignal(number) for number in numbers}
-    for number, handler in before.items():
-        if handler in (signal.SIG_DFL, signal.default_int_handler):
-            signal.signal(number, _interrupt)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _interrupt(number: int, _frame: FrameType | None) -> None:
-    if number not in (signal.SIGINT, signal.SIGTERM):
-        # Servers and loaders have a handler for SIGTERM; a closed terminal should reach it.
-        signal.raise_signal(signal.SIGTERM)
-        return
-    _ignore_signals()
-    raise KeyboardInterrupt
-
-
-def _ignore_signals() -> None:
-    if threading.current_thread() is threading.main_thread():
-        for number in STOPPING:
-            # With SIG_IGN, Python complains on stderr of a signal that has already arrived.
-            signal.signal(number, lambda _number, _frame: None)
-
-
-@contextmanager
 def _shared(data_dir: Path) -> Iterator[str]:
     if sys.platform == "win32":
         raise ConfigurationError("the embedded PostgreSQL needs Linux or macOS: set DATABASE_URL")
     with ExitStack() as leaving:
         with _usable(data_dir):
-            data_dir = data_dir.expanduser().resolve()
+            data_dir = data_dir.resolve()
             data_dir.mkdir(parents=True, exist_ok=True)
             # The kernel drops a lock with its process; a list of pids would outlive a kill -9.
             users = leaving.enter_context((data_dir / "postgresql.users").open("ab"))
@@ -105,7 +72,7 @@ def _shared(data_dir: Path) -> Iterator[str]:
 
 
 def _leave(server: "_Server", users: IO[bytes]) -> None:
-    _ignore_signals()
+    ignore_signals()
     with _alone(server.data_dir), suppress(BlockingIOError):
         fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
         server.stop()
@@ -190,7 +157,8 @@ class _Server:
 
     def _prepare(self) -> None:
         if self._account:
-            _let_through(self._directory)
+            self.data_dir.chmod(self.data_dir.stat().st_mode | stat.S_IXOTH)
+            _let_through(self.data_dir)
             _let_through(self._programs)
         if not self._directory.exists() or not any(self._directory.iterdir()):
             self._initialise()
@@ -229,12 +197,8 @@ class _Server:
         command = [program, "-D", directory, "-h", "", "-p", "5432", "-k", f'"{socket_dir}"']
         with self._log.open("ab") as log:
             self._log_start = log.tell()
-            # An interrupt inside Popen would leave a server that nobody knows of; PostgreSQL sets its own mask.
-            signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
-            try:
+            with holding_signals():
                 self._child = subprocess.Popen(command, stdout=log, stderr=log, **self._surroundings())
-            finally:
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
 
     def _explain_exit(self, waited: float) -> None:
         reason = _reason(self._log.read_bytes()[self._log_start :])
@@ -292,6 +256,7 @@ def _let_through(path: Path) -> None:
     for parent in path.parents:
         if not (mode := parent.stat().st_mode) & stat.S_IXOTH:
             parent.chmod(mode | stat.S_IXOTH)
+            logging.warning("%s was closed to others: %s may pass through it from here on", parent, SYSTEM_USER)
 
 
 def _reason(output: bytes) -> str:

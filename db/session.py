@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import asyncpg
 from sqlalchemy import CursorResult, Executable, Row, Select, make_url, text
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -16,6 +16,11 @@ from db.errors import ConfigurationError, DatabaseUnavailableError
 
 CONNECT_TIMEOUT_SECONDS = 10
 OLDEST_SERVER = 14
+URL_OPTIONS = {"host": "host", "port": "port", "ssl": "ssl", "sslmode": "ssl"}
+"""What may follow the "?" of a URL, and asyncpg's names for it."""
+
+# The driver complains about a URL's parts by ValueError, OverflowError and its InterfaceError.
+_REFUSALS = (ValueError, OverflowError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 T = TypeVar("T")
 
@@ -24,7 +29,8 @@ def sqlalchemy_url(url: str) -> URL:
     """Turn a libpq-style URL into SQLAlchemy's; raises ConfigurationError when it is none."""
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
+    # A port that is no number is a ValueError.
+    except (ArgumentError, ValueError) as error:
         raise ConfigurationError(
             "DATABASE_URL cannot be read: expected postgresql://user:password@host:5432/name"
         ) from error
@@ -32,7 +38,12 @@ def sqlalchemy_url(url: str) -> URL:
         raise ConfigurationError(
             f"DATABASE_URL starts with {parsed.drivername!r}: only PostgreSQL is supported (postgresql://…)"
         )
-    return parsed.set(drivername="postgresql+asyncpg")
+    if unknown := sorted(parsed.query.keys() - URL_OPTIONS.keys()):
+        raise ConfigurationError(
+            f"DATABASE_URL has the option {unknown[0]!r}: only {', '.join(URL_OPTIONS)} can be given"
+        )
+    options = {URL_OPTIONS[name]: value for name, value in parsed.query.items()}
+    return parsed.set(drivername="postgresql+asyncpg", query=options)
 
 
 def read_engine(url: str, pool_size: int, statement_timeout_seconds: float) -> AsyncEngine:
@@ -147,7 +158,15 @@ async def check_server(url: str) -> None:
     try:
         async with engine.connect() as connection:
             version = int((await connection.execute(text("SHOW server_version_num"))).scalar_one()) // 10_000
-    except (OSError, TimeoutError, DBAPIError, asyncpg.PostgresError) as error:
+    # The driver's complaints about a URL's parts come as ValueError, OverflowError and its InterfaceError.
+    except (
+        OSError,
+        ValueError,
+        OverflowError,
+        SQLAlchemyError,
+        asyncpg.PostgresError,
+        asyncpg.InterfaceError,
+    ) as error:
         cause = getattr(error, "orig", None) or error
         raise DatabaseUnavailableError(f"cannot connect to {where}: {one_line(cause)}") from error
     finally:

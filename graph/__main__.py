@@ -1,21 +1,23 @@
 """`python -m graph`: start everything and serve."""
 
 import asyncio
+import logging
 import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_settings import SettingsError
 
 from db.embedded import database
 from db.errors import AtlasError, ConfigurationError
 from db.settings import Settings
+from db.signals import holding_signals
 
 INTERRUPTED = 130
 BACKLOG = 2048
@@ -78,9 +80,8 @@ def _read_settings(flags: dict[str, Any]) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
-        raise ConfigurationError(f"{_variable(name)} is {first['input']!r}: {first['msg']}") from error
-    except SettingsError as error:
-        raise ConfigurationError(f"{error}: {error.__cause__}") from error
+        problem = first["msg"].removeprefix("Value error, ")
+        raise ConfigurationError(f"{_variable(name)} is {first['input']!r}: {problem}") from error
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -98,9 +99,11 @@ def _listen(host: str, port: int) -> socket.socket:
         except OSError:
             listener.close()
             raise
-    except OSError as error:
+    # A host name too long for the DNS is a UnicodeError.
+    except (OSError, UnicodeError) as error:
         raise ConfigurationError(
-            f"cannot listen on {host} port {port} ({error.strerror}): choose another with --host and --port"
+            f"cannot listen on {host} port {port} ({getattr(error, 'strerror', None) or error}): "
+            "choose another with --host and --port"
         ) from error
     return listener
 
@@ -123,17 +126,20 @@ def _run(settings: Settings, listener: socket.socket) -> None:
 
 def _load_sample(url: str) -> None:
     typer.echo("The database is empty: loading the sample.", err=True)
-    # A session of its own: a terminal's Ctrl-C comes here, and from here once to the loader.
-    loader = subprocess.Popen(
-        [sys.executable, "-m", "etl", "sample"],
-        env=os.environ | {"DATABASE_URL": url},
-        stdout=sys.stderr,
-        start_new_session=True,
-    )
+    loader = None
     try:
+        with holding_signals():
+            # A session of its own: a terminal's Ctrl-C comes here, and from here once to the loader.
+            loader = subprocess.Popen(
+                [sys.executable, "-m", "etl", "sample"],
+                env=os.environ | {"DATABASE_URL": url},
+                stdout=sys.stderr,
+                start_new_session=True,
+            )
         code = loader.wait()
     finally:
-        _end(loader)
+        if loader is not None:
+            _end(loader)
     if code:
         raise AtlasError(
             f"the sample was not loaded (python -m etl sample ended with exit code {code}): see the lines above"
@@ -165,6 +171,13 @@ def _announce(settings: Settings, listener: socket.socket) -> None:
 def _serve(atlas: Any, listener: socket.socket) -> None:
     import uvicorn
 
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            if self.should_exit:
+                # A second Ctrl-C drops the requests in flight; uvicorn would print a traceback for each.
+                logging.getLogger("uvicorn.error").disabled = True
+            super().handle_exit(sig, frame)
+
     config = uvicorn.Config(
         atlas,
         http="httptools",
@@ -173,7 +186,7 @@ def _serve(atlas: Any, listener: socket.socket) -> None:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    server = uvicorn.Server(config)
+    server = Server(config)
     try:
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
             runner.run(server.serve(sockets=[listener]))

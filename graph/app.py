@@ -48,13 +48,17 @@ INDEX = {
 
 
 def create_app(settings: Settings, url: str) -> Starlette:
-    """Make the application over the database at a libpq URL; connections are opened when it starts to serve."""
+    """Make the application over the database at a libpq URL; connections are opened when it starts to serve.
+
+    Raises ConfigurationError.
+    """
+    cache = RedisCache(settings.redis_url) if settings.redis_url else MemoryCache()
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         app.state.revisions = known_revisions()
         app.state.engine = read_engine(url, settings.pool_size, settings.statement_timeout_seconds)
-        app.state.cache = RedisCache(settings.redis_url) if settings.redis_url else MemoryCache()
+        app.state.cache = cache
         try:
             yield
         finally:

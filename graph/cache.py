@@ -7,6 +7,8 @@ one, else the process's memory; a cache that fails costs speed, never an answer.
 import hashlib
 import time
 from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 import orjson
@@ -14,6 +16,8 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+
+from db.errors import ConfigurationError
 
 MEMORY_BYTES = 64 * 1024 * 1024
 LARGEST_ANSWER_BYTES = 1024 * 1024
@@ -35,15 +39,28 @@ class Cache(Protocol):
         """Let go of connections."""
 
 
-def answer_key(version: int, schema: str, query: str, variables: object, operation_name: str | None) -> str:
+@dataclass(frozen=True, slots=True)
+class Version:
+    """The version of the data, and when it rose: two databases that share a Redis may have the same number."""
+
+    number: int
+    raised_at: datetime
+
+
+def answer_key(version: Version, schema: str, query: str, variables: object, operation_name: str | None) -> str:
     """Return the key of an operation's answer at a data version."""
-    variables_json = orjson.dumps(variables, option=orjson.OPT_SORT_KEYS)
-    parts = (schema.encode(), query.encode("utf-8", "surrogatepass"), variables_json, (operation_name or "").encode())
+    parts = (
+        version.raised_at.isoformat().encode(),
+        schema.encode(),
+        query.encode("utf-8", "surrogatepass"),
+        orjson.dumps(variables, option=orjson.OPT_SORT_KEYS),
+        (operation_name or "").encode(),
+    )
     digest = hashlib.blake2b(digest_size=20)
     for part in parts:
         digest.update(len(part).to_bytes(8))
         digest.update(part)
-    return f"atlas:{version}:{digest.hexdigest()}"
+    return f"atlas:{version.number}:{digest.hexdigest()}"
 
 
 class MemoryCache:
@@ -77,12 +94,15 @@ class RedisCache:
     """A Redis that several processes share; while it does not answer, it is left alone for some seconds."""
 
     def __init__(self, url: str) -> None:
-        self._redis = Redis.from_url(
-            url,
-            socket_timeout=REDIS_TIMEOUT_SECONDS,
-            socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-        )
+        try:
+            self._redis = Redis.from_url(
+                url,
+                socket_timeout=REDIS_TIMEOUT_SECONDS,
+                socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
+                retry=Retry(NoBackoff(), 0),
+            )
+        except ValueError as error:
+            raise ConfigurationError("REDIS_URL cannot be read: expected redis://host:6379/0") from error
         self._paused_until = 0.0
 
     async def get(self, key: str) -> bytes | None:

@@ -20,7 +20,7 @@ from strawberry.types.execution import PreExecutionError
 from db.models.operations import DataVersion
 from db.session import ReadSession
 from graph.atlas import Agent, AtlasQuery, Concept, Work
-from graph.cache import LARGEST_ANSWER_BYTES, answer_key
+from graph.cache import LARGEST_ANSWER_BYTES, Version, answer_key
 from graph.context import Context
 from graph.cycles import CycleQuery
 from graph.errors import Code, RequestError, bad_input, presentable
@@ -87,10 +87,10 @@ class AtlasSchema(strawberry.Schema):
         """Return the operation's key at the newest data version, or None when that cannot be told."""
         session = ReadSession(context.engine)
         try:
-            version = await session.scalar(select(DataVersion.version))
+            row = (await session.rows(select(DataVersion.version, DataVersion.raised_at)))[0]
             variables, name = arguments.get("variable_values"), arguments.get("operation_name")
-            return answer_key(version or 0, self._sdl, query, variables, name)
-        except (SQLAlchemyError, OSError, TimeoutError, TypeError):
+            return answer_key(Version(row.version, row.raised_at), self._sdl, query, variables, name)
+        except (SQLAlchemyError, OSError, TimeoutError, TypeError, IndexError):
             # Executing the operation meets the same trouble, and tells it.
             return None
         finally:

@@ -4,6 +4,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ from redis.exceptions import RedisError
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from graph.cache import MemoryCache, answer_key
+from graph.cache import MemoryCache, Version, answer_key
 from tests.client import Client, serving
 
+TODAY = datetime(2026, 1, 1, tzinfo=UTC)
+FIRST = Version(1, TODAY)
 NAME = '{ node(id: "metacademy:ada_boost") { ... on Entity { name } } }'
 
 
@@ -116,14 +119,27 @@ async def test_memory_is_bounded_and_drops_what_was_not_used() -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        (2, "s", "q", {"a": 1}, None),
-        (1, "t", "q", {"a": 1}, None),
-        (1, "s", "r", {"a": 1}, None),
-        (1, "s", "q", {"a": 2}, None),
-        (1, "s", "q", {"a": 1}, "n"),
-        (1, "sq", "", {"a": 1}, None),
+        (Version(2, TODAY), "s", "q", {"a": 1}, None),
+        (Version(1, TODAY + timedelta(microseconds=1)), "s", "q", {"a": 1}, None),
+        (FIRST, "t", "q", {"a": 1}, None),
+        (FIRST, "s", "r", {"a": 1}, None),
+        (FIRST, "s", "q", {"a": 2}, None),
+        (FIRST, "s", "q", {"a": 1}, "n"),
+        (FIRST, "sq", "", {"a": 1}, None),
     ],
 )
 def test_key_tells_operations_apart(other: Any) -> None:
-    assert answer_key(*other) != answer_key(1, "s", "q", {"a": 1}, None)
-    assert answer_key(1, "s", "q", {"a": 1, "b": 2}, None) == answer_key(1, "s", "q", {"b": 2, "a": 1}, None)
+    assert answer_key(*other) != answer_key(FIRST, "s", "q", {"a": 1}, None)
+    assert answer_key(FIRST, "s", "q", {"a": 1, "b": 2}, None) == answer_key(FIRST, "s", "q", {"b": 2, "a": 1}, None)
+
+
+async def test_databases_of_one_redis_do_not_share_answers(
+    database: str, engine: AsyncEngine, sample_url: str, tmp_path: Path
+) -> None:
+    async with redis_server(tmp_path) as (url, _), serving(sample_url, redis_url=url) as full:
+        number = (await full.ask("{ dataVersion { version } }"))["dataVersion"]["version"]
+        assert (await full.ask(NAME))["node"] == {"name": "AdaBoost"}
+        async with engine.begin() as connection:
+            await connection.execute(text("UPDATE data_version SET version = :number"), {"number": number})
+        async with serving(database, redis_url=url) as empty:
+            assert (await empty.ask(NAME))["node"] is None

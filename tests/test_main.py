@@ -92,7 +92,9 @@ def test_main_second_interrupt_leaves_nothing_behind(data_dir: Path) -> None:
     program = start(data_dir)
     address_of(program)
     program.send_signal(signal.SIGINT)
-    finish(program, signal.SIGINT)
+    program.send_signal(signal.SIGINT)
+    _, stderr = program.communicate(timeout=LIMIT_SECONDS)
+    assert "Traceback" not in stderr
     assert is_stopped(data_dir)
 
 
@@ -120,7 +122,14 @@ def test_main_uses_the_given_database(data_dir: Path, empty_url: str) -> None:
         ({"DATABASE_URL": "mysql://me@localhost/atlas"}, "DATABASE_URL"),
         ({"ATLAS_DATA_DIR": "/dev/null/atlas"}, "ATLAS_DATA_DIR"),
         ({"ATLAS_PORT": "many"}, "ATLAS_PORT"),
-        ({"ATLAS_CORS_ORIGINS": "none"}, "cors_origins"),
+        ({"DATABASE_URL": "postgresql://me@localhost:many/atlas"}, "DATABASE_URL"),
+        ({"DATABASE_URL": "postgresql://me@localhost:99999/atlas"}, "localhost:99999"),
+        ({"DATABASE_URL": "postgresql://me@localhost/atlas?connect_timeout=5"}, "connect_timeout"),
+        ({"ATLAS_DATA_DIR": "~nobody.of.that.name/atlas"}, "ATLAS_DATA_DIR"),
+        ({"ATLAS_CORS_ORIGINS": "https://example.org"}, "ATLAS_CORS_ORIGINS"),
+        ({"ATLAS_CORS_ORIGINS": '["https://example.org/"]'}, "ATLAS_CORS_ORIGINS"),
+        ({"ATLAS_STATEMENT_TIMEOUT_SECONDS": "inf"}, "ATLAS_STATEMENT_TIMEOUT_SECONDS"),
+        ({"ATLAS_HOST": "a" * 80 + ".org"}, "cannot listen"),
     ],
 )
 def test_main_tells_in_one_line_why_it_cannot_start(
@@ -142,6 +151,14 @@ def test_main_names_what_the_server_refuses(data_dir: Path, empty_url: str, part
     assert stderr.startswith("error: ")
     assert "does not exist" in stderr
     assert stderr.count("\n") == 1
+
+
+def test_main_names_an_unreadable_redis(data_dir: Path, empty_url: str) -> None:
+    program = start(data_dir, DATABASE_URL=empty_url, REDIS_URL="localhost:6379")
+    _, stderr = program.communicate(timeout=LIMIT_SECONDS)
+    assert program.returncode == 1
+    assert stderr.splitlines()[-1].startswith("error: REDIS_URL")
+    assert "Traceback" not in stderr
 
 
 def test_main_names_a_busy_port_before_anything_starts(data_dir: Path) -> None:

@@ -33,3 +33,7 @@ async def test_read_session_cannot_write_and_keeps_its_snapshot(database: str, e
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg2", "postgresql+asyncpg"])
 def test_url_of_any_postgresql_scheme_is_taken(scheme: str) -> None:
     assert sqlalchemy_url(f"{scheme}://me@host/name").drivername == "postgresql+asyncpg"
+
+
+def test_url_may_ask_for_encryption() -> None:
+    assert sqlalchemy_url("postgresql://me@host/name?sslmode=require").query == {"ssl": "require"}
