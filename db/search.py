@@ -49,7 +49,7 @@ _PAGE = text(f"""
     ORDER BY tier, rank, id LIMIT :size
 """).bindparams(
     *_PARAMETERS,
-    bindparam("after_tier", type_=Integer),
+    bindparam("after_tier", type_=BigInteger),
     bindparam("after_rank", type_=Double),
     bindparam("after_id", type_=BigInteger),
     bindparam("size", type_=Integer),

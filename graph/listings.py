@@ -17,6 +17,7 @@ from db.listings import (
 from db.models import atlas as models
 from db.models.atlas import Kind
 from db.search import count_hits, search_page
+from db.text import fold
 from graph.atlas import DEFAULT_FIRST, Agent, Entity, First
 from graph.context import Info
 from graph.errors import bad_input, check_text
@@ -170,15 +171,15 @@ async def _search(
     first: PageSize = strawberry.UNSET,
     after: After = strawberry.UNSET,
 ) -> object:
-    if not check_text("query", query).strip():
+    # Accents alone fold to nothing, and nothing begins every name.
+    if not fold(check_text("query", query)):
         raise bad_input(f"query is {query!r}: give at least one letter")
     size = check_first(20 if given(first) is None else first or 0)
     cursor = given(after)
-    position = None if cursor is None else decode_cursor(cursor, SEARCH_CURSOR, int, (float, int), int)
+    position = None if cursor is None else decode_cursor(cursor, SEARCH_CURSOR, int, float, int)
     wanted = given(kinds) or list(Kind)
     session = info.context.session
-    tier, rank, last_id = position or (-1, 0.0, 0)
-    after_hit = (tier, float(rank), last_id) if position else None
+    after_hit = (position[0], position[1], position[2]) if position else None
     hits, has_more = await search_page(session, query, wanted, size, after_hit)
     return connection(
         [(encode_cursor(SEARCH_CURSOR, hit.position), hit.entity) for hit in hits],

@@ -3,6 +3,8 @@ from typing import Any
 import pytest
 
 from db.listings import EntityOrder
+from graph.listings import SEARCH_CURSOR
+from graph.pagination import encode_cursor
 from tests.client import Client
 from tests.small_graph import ENTITIES, MEASURES
 
@@ -170,6 +172,19 @@ async def test_search_finds_names_before_mentions(atlas: Client, query: str, exp
     found = (await atlas.ask(search, query=query))["search"]
     assert [edge["node"]["id"] for edge in found["edges"]] == expected
     assert found["totalCount"] == len(expected)
+
+
+@pytest.mark.parametrize("query", ["", "  ", "\u0301"])
+async def test_search_for_nothing_is_refused(atlas: Client, query: str) -> None:
+    code, message = await atlas.refusal("query ($text: String!) { search(query: $text) { totalCount } }", text=query)
+    assert code == "BAD_INPUT"
+    assert "at least one letter" in message
+
+
+@pytest.mark.parametrize("position", [(2**62, 0.0, 1), (-(2**62), -1e308, 1)])
+async def test_search_takes_any_position(atlas: Client, position: tuple[int, float, int]) -> None:
+    cursor = encode_cursor(SEARCH_CURSOR, position)
+    await atlas.ask('query ($after: String) { search(query: "a", after: $after) { totalCount } }', after=cursor)
 
 
 async def test_search_pages_and_keeps_to_kinds(sample: Client) -> None:
