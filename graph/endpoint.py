@@ -128,7 +128,7 @@ def _quality(parameters: str) -> float:
 
 def _check_media_type(content_type: str) -> None:
     media_type, parameters = parse_content_type(content_type) if content_type.strip() else ("", {})
-    if media_type != JSON or parameters.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
+    if media_type.lower() != JSON or parameters.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
         raise HTTPException(415, f"the body's Content-Type is {content_type[:60]!r}: send {JSON} in UTF-8")
 
 

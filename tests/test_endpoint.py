@@ -64,6 +64,12 @@ async def test_get_with_malformed_variables_gets_a_clean_error(atlas: Client, pa
     assert (response.status_code, response.json()["errors"][0]["extensions"]) == (400, {"code": "BAD_INPUT"})
 
 
+async def test_media_type_is_read_in_any_case(atlas: Client) -> None:
+    body = b'{"query": "{ dataVersion { version } }"}'
+    response = await atlas.http.post("/graphql", content=body, headers={"content-type": "Application/JSON"})
+    assert response.status_code == 200
+
+
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "HEAD"])
 async def test_other_methods_are_refused(atlas: Client, method: str) -> None:
     response = await atlas.http.request(method, "/graphql")
