@@ -28,7 +28,7 @@ _VALUES = re.compile(
     "[^"]*" | '[^']*'           # a value as it was given
     | \b\w+:[^\s:]\S*           # a URI, or a key such as metacademy:bayes_rule
     | \b[QPL]\d+\b              # a Wikidata id
-    | -?\b\d[\d.,:T-]*          # a number or a date
+    | -?\b\d+(?:[.,:T-]\d+)*    # a number, a date or a time
     """
 )
 
