@@ -3,10 +3,14 @@
 First one worker's work on lines that the prefilter drops and on lines it keeps, without processes around it; then
 generated dumps of several sizes, packed with gzip in a temporary directory, through the reader and its worker
 processes up to the rows ready to be staged. With `--load` each is loaded into DATABASE_URL, or an embedded database.
+
+On two shared cores (Python 3.11.7, November 2026, four other loads running): lines dropped 948 MB/s a worker, lines
+kept 124 MB/s; 500, 1,000 and 2,000 MB read in 6.0, 12.2 and 15.2 s; workers 150 to 165 MB resident, parent 295 to 325.
 """
 
 import argparse
 import asyncio
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -47,7 +51,10 @@ def main() -> None:
             file = Path(directory) / "latest-all.json.gz"
             written = write(file, megabytes * MB)
             print(f"{written / MB:.0f} MB of JSON, {file.stat().st_size / MB:.0f} MB packed")
-            asyncio.run(read(file, written, options.workers))
+            # In a process of its own, since memory once taken is seldom given back.
+            reader = multiprocessing.get_context("spawn").Process(target=run, args=(file, written, options.workers))
+            reader.start()
+            reader.join()
             if options.load:
                 load(file, options.workers)
 
@@ -83,6 +90,11 @@ def _until(size: int, lines: Iterable[bytes]) -> Iterator[bytes]:
         size -= len(line)
         if size <= 0:
             return
+
+
+def run(path: Path, size: int, workers: int) -> None:
+    """Run `read`."""
+    asyncio.run(read(path, size, workers))
 
 
 async def read(path: Path, size: int, workers: int) -> None:

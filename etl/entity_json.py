@@ -131,7 +131,7 @@ def _linked(value: Json) -> int | None:
     # Statements written before 2016 have no "id".
     if "id" in value:
         return _item_number(value["id"])
-    return int(value["numeric-id"]) if value["entity-type"] == "item" else None
+    return _item_number(f"Q{value['numeric-id']}") if value["entity-type"] == "item" else None
 
 
 def _item_number(text: str) -> int | None:

@@ -170,6 +170,15 @@ async def test_bad_time_costs_the_time_alone(engine: AsyncEngine, tmp_path: Path
     assert (report.counts.processed, report.counts.failed) == (1, 1)
 
 
+async def test_item_that_cannot_be_stored_is_a_stub_of_its_statements(engine: AsyncEngine, tmp_path: Path) -> None:
+    bad = item(1, P737=list(range(2, 20)))
+    bad["labels"]["en"]["value"] = "has a \0"
+    await load(engine, dump(tmp_path / "d.json", bad, item(2, P737=[1])))
+    assert await query(engine, "SELECT is_stub FROM entity WHERE key = 'Q1'") == [(True,)]
+    assert await query(engine, "SELECT source, external_id FROM quarantine") == [("wikidata-dump/entities", "Q1")]
+    assert len(await query(engine, EDGES)) == 19
+
+
 def test_transform_of_rows_gives_what_the_reader_gives() -> None:
     source = WikidataDump("d.json", workers=0)
     person = item(1, P31=[5], P106=[7], P737=[2, 3], P50=[4])
