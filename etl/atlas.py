@@ -12,7 +12,7 @@ from db.session import WriteSession
 from db.text import fold
 from etl.edges import EDGE_COLUMNS, publish_edges
 from etl.records import AuthorshipRecord, EntityRecord, InfluenceRecord, MentionRecord
-from etl.staging import Changes, StagedTable, Staging, upsert
+from etl.staging import Changes, StagedRow, StagedTable, Staging, upsert
 
 FIELD_COLUMNS: dict[str, tuple[str, ...]] = {
     "name": ("name", "name_folded"),
@@ -40,7 +40,7 @@ class AtlasLoad:
 
     tables: tuple[StagedTable, ...] = (
         StagedTable("entity", "entity", ENTITY_COLUMNS, {"covers": "text"} | dict.fromkeys(KEY_COLUMNS, "bigint[]")),
-        StagedTable("mention", "entity", MENTION_COLUMNS),
+        StagedTable("mention", "entity", MENTION_COLUMNS, counts=False),
         StagedTable("influence", "influence", EDGE_COLUMNS, {"joins": "entity_kind"}),
         StagedTable("authorship", "authorship", ("work_id", "agent_id")),
     )
@@ -48,6 +48,8 @@ class AtlasLoad:
     def stage(self, record: object) -> tuple[str, tuple[Any, ...]]:
         """Return the table a record belongs to and its row; raises InvalidKeyError."""
         match record:
+            case StagedRow():
+                return record
             case EntityRecord():
                 return "entity", _entity_row(record)
             case MentionRecord():

@@ -7,7 +7,7 @@ were only named until then.
 import re
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,8 +18,7 @@ from etl.atlas import AtlasLoad
 from etl.entity_json import Reading, excerpt, parse
 from etl.item_set import ItemSet
 from etl.lines import Chunk
-from etl.pipeline import staged
-from etl.records import MentionRecord
+from etl.pipeline import staged, uncounted
 from etl.source import Prepared, RawRow, RowError
 from etl.staging import storable
 from etl.wikidata import RELATION_PROPERTIES, Item, describe, relate
@@ -149,8 +148,7 @@ class _Rows:
         self.extract = Extract(Prepared(0, {table.name: [] for table in _LOAD.tables}, []))
         self.number = 0
         self._languages = languages
-        self._described: set[str] = set()
-        self._mentioned: set[tuple[str, Kind]] = set()
+        self._mentioned: set[tuple[int, Kind]] = set()
 
     def leave_out(self, what: str, is_first_pass: bool) -> None:
         """Count an entity that is none of ours, once."""
@@ -165,58 +163,40 @@ class _Rows:
         for error in reading.bad_times:
             self.reject(_excerpt_row(entity, f"{item.key}#{error.field}", self._languages), error)
         try:
-            self._stage(lambda: self._describe(item))
+            self._keep(staged(_LOAD, lambda: self._describe(item)))
         except RowError as error:
             self.reject(_excerpt_row(entity, item.key, self._languages), error)
         else:
-            self._described.add(item.key)
+            self._mentioned.update((item.number, kind) for kind in Kind)
         if is_first_pass:
             for name, value in _statements(reading):
                 self._relate(item.number, name, value)
 
     def _describe(self, item: Item) -> list[object]:
         record = describe(item, self._languages)
-        keys = (*record.discipline_keys, *record.field_keys, *record.work_type_keys)
-        self.extract.named.extend(int(key[1:]) for key in keys)
+        references = (*record.discipline_keys, *record.field_keys, *record.work_type_keys)
+        self.extract.named.extend(int(key[1:]) for key in references)
         return [record]
 
     def _relate(self, subject: int, name: str, value: int) -> None:
-        fresh: list[object] = []
-        try:
-            self._stage(lambda: self._fresh(relate(subject, name, value), fresh))
-        except RowError as error:
-            self.reject(statement_row(subject, name, value), error)
-        else:
-            self.extract.named.append(value)
-            self._mentioned.update((record.key, record.kind) for record in fresh if isinstance(record, MentionRecord))
+        self.extract.named.append(value)
+        self._keep(relate(subject, name, value, self._mentioned))
 
-    def _fresh(self, records: Iterable[object], fresh: list[object]) -> list[object]:
-        """Leave out mentions of what the chunk describes or has mentioned already."""
-        for record in records:
-            is_known = isinstance(record, MentionRecord) and (
-                record.key in self._described or (record.key, record.kind) in self._mentioned
-            )
-            if not is_known:
-                fresh.append(record)
-        return fresh
-
-    def _stage(self, make: Callable[[], Iterable[object]]) -> None:
-        tables = self.extract.prepared.tables
-        for target, values in staged(_LOAD, make):
-            tables.setdefault(target, []).append((self.number, *values))
-        self._count()
+    def _keep(self, rows: Iterable[tuple[str, tuple[Any, ...]]]) -> None:
+        for name, values in rows:
+            self.extract.prepared.tables[name].append((self.number, *values))
+            self.extract.prepared.processed += name not in _UNCOUNTED
+        self.number += 1
 
     def reject(self, row: RawRow, error: RowError) -> None:
         """Add a row that cannot be loaded."""
         self.extract.prepared.rejects.append((self.number, row, error))
-        self._count()
-
-    def _count(self) -> None:
-        self.number += 1
         self.extract.prepared.processed += 1
+        self.number += 1
 
 
 _LOAD = AtlasLoad()
+_UNCOUNTED = uncounted(_LOAD)
 
 
 def statement_row(subject: int, name: str, value: int) -> RawRow:

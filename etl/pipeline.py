@@ -218,7 +218,8 @@ async def _stage(
 
 def prepare(source: Source, rows: Sequence[RawRow], first_number: int) -> Prepared:
     """Transform rows and make them ready to be staged, numbered from `first_number` on. Pure."""
-    prepared = Prepared(len(rows), {table.name: [] for table in source.load.tables}, [])
+    prepared = Prepared(0, {table.name: [] for table in source.load.tables}, [])
+    not_counted = uncounted(source.load)
     if source.keeps_raw:
         prepared.tables["raw"] = [
             (number, row.source, storable(row.external_id), row.payload)
@@ -226,11 +227,19 @@ def prepare(source: Source, rows: Sequence[RawRow], first_number: int) -> Prepar
         ]
     for number, row in enumerate(rows, first_number):
         try:
-            for target, values in transform(source, row):
-                prepared.tables[target].append((number, *values))
+            made = transform(source, row)
         except RowError as error:
             prepared.rejects.append((number, row, error))
+            made = []
+        for target, values in made:
+            prepared.tables[target].append((number, *values))
+        prepared.processed += max(1, sum(target not in not_counted for target, _ in made))
     return prepared
+
+
+def uncounted(load: Load) -> frozenset[str]:
+    """Return the names of the staging tables whose rows do not count."""
+    return frozenset(table.name for table in load.tables if not table.counts)
 
 
 def transform(source: Source, row: RawRow) -> list[tuple[str, tuple[Any, ...]]]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from db.dates import HistoricalDate
 from db.models.atlas import Kind, RelationshipType
@@ -11,8 +11,13 @@ from db.models.atlas import Kind, RelationshipType
 MAX_TEXT_LENGTH = 20_000
 
 
-Storable = Annotated[str, Field(pattern=r"^[^\x00]*$")]
-"""A text without NUL characters, which PostgreSQL cannot store."""
+def _storable(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("has a NUL character, which PostgreSQL cannot store")
+    return value
+
+
+Storable = Annotated[str, AfterValidator(_storable)]
 Text = Annotated[Storable, Field(max_length=MAX_TEXT_LENGTH)]
 
 

@@ -7,7 +7,7 @@ see, in one transaction, so readers never meet half a run, and a killed run goes
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from db.session import WriteSession
 
@@ -22,12 +22,23 @@ Transactions = Callable[[], AbstractAsyncContextManager[WriteSession]]
 
 @dataclass(frozen=True, slots=True)
 class StagedTable:
-    """A staging table for rows of `target`: some of its columns, and `extra` ones, as SQL types."""
+    """A staging table for rows of `target`: some of its columns, and `extra` ones, as SQL types.
+
+    The rows of a table that does not count come with those of others: they make a raw row no other kind of success.
+    """
 
     name: str
     target: str
     columns: tuple[str, ...]
     extra: Mapping[str, str] = field(default_factory=dict)
+    counts: bool = True
+
+
+class StagedRow(NamedTuple):
+    """A record that is in the form of its staging table already."""
+
+    name: str
+    values: tuple[Any, ...]
 
 
 class Load(Protocol):

@@ -3,13 +3,14 @@
 Both ways of reading Wikidata, the query service and the dump, end here, so that they fill the same tables.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from db.dates import HistoricalDate
 from db.models.atlas import Kind, RelationshipType
-from etl.records import AuthorshipRecord, EntityRecord, InfluenceRecord, MentionRecord
+from etl.records import EntityRecord
 from etl.source import DatasetTerms
+from etl.staging import StagedRow
 
 DATASET = "wikidata"
 DEFAULT_LANGUAGES = ("en", "mul")
@@ -196,37 +197,45 @@ def _best(item: Item, properties: Sequence[str]) -> HistoricalDate | None:
     return min(dates, key=lambda date: (-date.precision, date.first, date.last), default=None)
 
 
-def relate(subject: int, property_id: str, value: int) -> Iterator[object]:
-    """Make the records of one statement between two items: mentions of both, edges or an authorship.
+def relate(
+    subject: int, property_id: str, value: int, mentioned: set[tuple[int, Kind]] | None = None
+) -> list[StagedRow]:
+    """Make the rows of one statement between two items: mentions of both, and edges or an authorship.
 
-    A statement that an item makes about itself makes nothing.
+    A statement that an item makes about itself makes nothing. `mentioned` holds mentions made before, which are not
+    made again, and takes the new ones. The rows are built as AtlasLoad stages records, without the records: items'
+    numbers and the mapping leave nothing to be checked, and this runs once for each of many million statements.
     """
     if subject == value:
-        return
-    if property_id in AUTHOR_PROPERTIES:
-        yield MentionRecord(key=f"Q{subject}", kind=Kind.WORK, dataset=DATASET)
-        yield MentionRecord(key=f"Q{value}", kind=Kind.AGENT, dataset=DATASET)
-        yield AuthorshipRecord(work=f"Q{subject}", agent=f"Q{value}")
-        return
-    for number, rule in enumerate(_RULES_BY_PROPERTY[property_id]):
-        if number == 0:
-            yield MentionRecord(key=f"Q{subject}", kind=rule.subject, dataset=DATASET)
-            yield MentionRecord(key=f"Q{value}", kind=rule.value, dataset=DATASET)
+        return []
+    rows: list[StagedRow] = []
+    subject_kind, value_kind, edges = _STATEMENTS[property_id]
+    for number, kind in ((subject, subject_kind), (value, value_kind)):
+        if mentioned is None or (number, kind) not in mentioned:
+            rows.append(StagedRow("mention", (number, f"Q{number}", kind.value, DATASET, None, None)))
+            if mentioned is not None:
+                mentioned.add((number, kind))
+    if not edges:
+        rows.append(StagedRow("authorship", (subject, value)))
+    for rule, joins, head, tail in edges:
         source, target = (value, subject) if rule.leads == "value" else (subject, value)
-        yield InfluenceRecord(
-            source=f"Q{source}",
-            target=f"Q{target}",
-            type=rule.type,
-            confidence=rule.confidence,
-            dataset=DATASET,
-            rule=property_id,
-            derived=rule.derived,
-            joins=rule.joins,
-            # The place on the subject's page where the statement stands.
-            statement=f"Q{subject}#{property_id}",
-        )
+        provenance = f"{head}{subject}{tail}"
+        edge = (joins, source, rule.type.value, target, rule.confidence, rule.derived, None, provenance)
+        rows.append(StagedRow("influence", edge))
+    return rows
 
 
-_RULES_BY_PROPERTY: dict[str, list[Rule]] = {}
+def _edge_form(rule: Rule) -> tuple[Rule, str | None, str, str]:
+    """Return a rule with what its edges have in common: the kind they join, and the provenance around the subject."""
+    statement = f'"confidence":{rule.confidence},"derived":{"true" if rule.derived else "false"},"statement":"Q'
+    # The statement is named by its place on the subject's page.
+    tail = f'#{rule.property_id}"}}}}'
+    joins = rule.joins.value if rule.joins else None
+    return rule, joins, f'{{"{DATASET}/{rule.property_id}":{{{statement}', tail
+
+
+_STATEMENTS: dict[str, tuple[Kind, Kind, list[tuple[Rule, str | None, str, str]]]] = {
+    property_id: (_W, _A, []) for property_id in AUTHOR_PROPERTIES
+}
 for _rule in RULES:
-    _RULES_BY_PROPERTY.setdefault(_rule.property_id, []).append(_rule)
+    _STATEMENTS.setdefault(_rule.property_id, (_rule.subject, _rule.value, []))[2].append(_edge_form(_rule))

@@ -147,7 +147,7 @@ def _influence(binding: Binding) -> list[object]:
     return [
         MentionRecord(key=influencer, kind=Kind.AGENT, dataset=DATASET, name=_label(binding, "influencedLabel")),
         MentionRecord(key=influenced, kind=Kind.AGENT, dataset=DATASET, name=_label(binding, "pLabel")),
-        *(record for record in relate(int(influenced[1:]), "P737", int(influencer[1:]))),
+        *relate(int(influenced[1:]), "P737", int(influencer[1:])),
     ]
 
 
