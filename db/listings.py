@@ -18,6 +18,7 @@ from sqlalchemy import (
     null,
     or_,
     select,
+    tuple_,
 )
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.operators import custom_op
@@ -55,6 +56,11 @@ class EntityOrder(StrEnum):
     def column(self) -> InstrumentedAttribute[Any] | None:
         """What it compares first; None when that is the internal id."""
         return _ORDERED_BY.get(self.partition("_")[0])
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether that is a measure."""
+        return self.column is not None and self.column.class_ is EntityMeasure
 
 
 _ORDERED_BY: dict[str, InstrumentedAttribute[Any]] = {
@@ -126,11 +132,13 @@ async def entity_page(
     The entities come with their order values.
     """
     found: list[tuple[Entity, OrderValue]] = []
-    chosen = select(Entity, null() if order.column is None else order.column)
-    if order.column is not None and order.column.class_ is EntityMeasure:
-        chosen = chosen.select_from(Entity).outerjoin(EntityMeasure, EntityMeasure.entity_id == Entity.id)
+    chosen = select(Entity, null() if order.column is None else order.column).select_from(Entity)
     for segment in _segments(order, page):
         statement = chosen.where(*wanted.conditions(), *segment.conditions).order_by(*segment.order)
+        if order.is_measured:
+            # An outer join hides from the planner that the index on the measure gives the order.
+            joined = EntityMeasure.entity_id == Entity.id
+            statement = statement.join(EntityMeasure, joined, isouter=not segment.is_known)
         rows = await session.rows(statement.limit(page.size + 1 - len(found)))
         found += [(entity, value) for entity, value in rows]
         if len(found) > page.size:
@@ -193,6 +201,7 @@ class _Segment:
 
     conditions: tuple[ColumnElement[bool], ...]
     order: tuple[ColumnExpressionArgument[Any], ...]
+    is_known: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,31 +221,36 @@ class _Column:
         return self.value.bool_op(f"~{operator}~" if self.is_text else operator)(value)  # type: ignore[no-any-return]
 
 
-def _bound(value: str | int | float) -> object:
-    """Compare numbers at full width, whatever the column's: a cursor that someone made up must not overflow."""
-    if isinstance(value, str):
-        return value
-    return literal(value, BigInteger if isinstance(value, int) else Double)
+def _beyond_both(value: Any, id: Any, position: tuple[int | float, int], descending: bool) -> ColumnElement[bool]:
+    """Compare as a row, which bounds the index scan however many entities share the value.
+
+    Numbers are compared at full width, whatever the column's: a cursor that someone made up must not overflow.
+    """
+    number = literal(position[0], BigInteger if isinstance(position[0], int) else Double)
+    at, here = tuple_(number, literal(position[1], BigInteger)), tuple_(value, id)
+    return here < at if descending else here > at
 
 
 def _segments(order: EntityOrder, page: EntityPage) -> list[_Segment]:
     """Split what follows the position into at most two segments, in the direction of paging."""
     descending = order.endswith("_DESC") != page.backward
-    by_id = _Column(Entity.id)
+    by_id = _Column(EntityMeasure.entity_id if order.is_measured else Entity.id)
     value, last_id = page.position or (None, None)
-    beyond_id = () if last_id is None else (by_id.beyond(last_id, descending),)
+    beyond_id = () if last_id is None else (_Column(Entity.id).beyond(last_id, descending),)
     if order.column is None:
         return [_Segment(beyond_id, (by_id.by(descending),))]
     by_value = _Column(order.column, order.column is Entity.name_folded)
     is_within_unknown = page.position is not None and value is None
     after_value: tuple[ColumnElement[bool], ...] = (by_value.value.is_not(None),)
-    if value is not None:
-        # Written so that the first condition bounds the index scan.
-        bound = _bound(value)
-        at_or_beyond = by_value.beyond(bound, descending, or_at=True)
-        after_value = (at_or_beyond, or_(by_value.beyond(bound, descending), *beyond_id))
+    if isinstance(value, str):
+        # Written so that the first condition bounds the index scan; a row of the two cannot compare by bytes.
+        at_or_beyond = by_value.beyond(value, descending, or_at=True)
+        after_value = (at_or_beyond, or_(by_value.beyond(value, descending), *beyond_id))
+    elif value is not None and last_id is not None:
+        after_value = (_beyond_both(by_value.value, by_id.value, (value, last_id), descending),)
     known = _Segment(after_value, (by_value.by(descending), by_id.by(descending)))
-    unknown = _Segment((by_value.value.is_(None), *(beyond_id if is_within_unknown else ())), (by_id.by(descending),))
+    still_unknown = (by_value.value.is_(None), *(beyond_id if is_within_unknown else ()))
+    unknown = _Segment(still_unknown, (_Column(Entity.id).by(descending),), is_known=False)
     if page.backward:
         return [known] if value is not None else [unknown, known]
     return [unknown] if is_within_unknown else [known, unknown]
