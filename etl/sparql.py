@@ -9,11 +9,14 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from http.client import HTTPException, HTTPResponse
 from importlib.metadata import version
+from threading import Thread
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
@@ -117,7 +120,11 @@ class Endpoint:
             wait_jitter=WAIT_INITIAL_SECONDS,
         ):
             with attempt:
-                return await self._ask(query)
+                try:
+                    return await self._ask(query)
+                except QueryFailedError as error:
+                    self._say(f"{self.url}: {error} (attempt {attempt.num} of {ATTEMPTS})")
+                    raise
         raise AssertionError("a retry context returns or raises")
 
     async def check(self) -> None:
@@ -134,7 +141,7 @@ class Endpoint:
             await self._leave()
             started = time.monotonic()
             try:
-                return parse_answer(await asyncio.to_thread(self._send, query))
+                return parse_answer(await _in_thread(partial(self._send, query)))
             except BusyError as error:
                 self._pause(error)
                 raise
@@ -159,7 +166,6 @@ class Endpoint:
                 f"{self.url} asks to wait {seconds:.0f} seconds: `python -m etl resume` goes on after that"
             ) from error
         self._not_before = max(self._not_before, time.monotonic() + seconds)
-        self._say(f"{self.url}: {error}, asking again in {seconds:.0f} s or more")
 
     def _send(self, query: str) -> bytes:
         # One instance a call: SPARQLWrapper keeps the query in itself, and this runs in several threads.
@@ -182,6 +188,21 @@ class Endpoint:
                 raise QueryTimeoutError(f"no answer within {TIMEOUT_SECONDS} s") from error
             reason = error.reason if isinstance(error, URLError) else error
             raise QueryFailedError(f"the connection failed: {reason!r}") from error
+
+
+async def _in_thread(work: Callable[[], bytes]) -> bytes:
+    """Run work in a thread that, unlike those of asyncio.to_thread, does not keep an aborted process waiting."""
+    outcome: Future[bytes] = Future()
+
+    def run() -> None:
+        outcome.set_running_or_notify_cancel()
+        try:
+            outcome.set_result(work())
+        except BaseException as error:  # noqa: BLE001 (it is raised where the outcome is awaited)
+            outcome.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    return await asyncio.wrap_future(outcome)
 
 
 def is_public(url: str) -> bool:
@@ -244,7 +265,8 @@ def _refusal(url: str, error: HTTPError | SPARQLWrapperException) -> SourceError
     if error.code in (408, 504):
         return QueryTimeoutError(status)
     if error.code in (429, 503):
-        return BusyError(status, parse_retry_after(error.headers.get("Retry-After")))
+        seconds = parse_retry_after(error.headers.get("Retry-After"))
+        return BusyError(status if seconds is None else f"{status}, asks to wait {seconds:.0f} s", seconds)
     if error.code >= 500:
         return QueryFailedError(status)
     if error.code == 403:

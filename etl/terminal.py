@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy.ext.asyncio import AsyncEngine
+from stamina.instrumentation import set_on_retry_hooks
 
 from db.embedded import database
 from db.errors import AtlasError
@@ -49,6 +50,8 @@ def with_database(work: Work) -> None:
 
 
 def _run(settings: Settings, work: Work) -> None:
+    # Sources say themselves what they try again, in words for a person.
+    set_on_retry_hooks([])
     with database(settings) as url:
         upgrade(url)
         raise typer.Exit(asyncio.run(_connected(url, work)))

@@ -15,7 +15,7 @@ from db.embedded import database as embedded_database
 from db.migrations import upgrade
 from db.session import write_engine
 from db.settings import Settings
-from tests import small_graph
+from tests import oxigraph, small_graph, wikidata_facts, wikidata_rdf
 from tests.client import Client, serving
 
 Clone = Callable[[str], str]
@@ -89,6 +89,13 @@ async def sample(sample_url: str) -> AsyncIterator[Client]:
     """A client of the API over the sample."""
     async with serving(sample_url) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def wikidata_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A SPARQL endpoint with the facts of Wikidata that the tests keep."""
+    with oxigraph.serving(tmp_path_factory.mktemp("oxigraph"), wikidata_rdf.lines(wikidata_facts.entities())) as url:
+        yield url
 
 
 async def _administer(url: str, statement: str) -> None:

@@ -81,3 +81,25 @@ def serving(answer: Answer, upstream: str = "") -> Iterator[Peer]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def once(fault: Reply, *parts: str) -> Answer:
+    """Answer each different query that has all the parts with a fault, the first time."""
+    seen: set[str] = set()
+
+    def answer(query: str) -> Reply | None:
+        if query in seen or not all(part in query for part in parts):
+            return None
+        seen.add(query)
+        return fault
+
+    return answer
+
+
+def always(fault: Reply, *parts: str) -> Answer:
+    return lambda query: fault if all(part in query for part in parts) else None
+
+
+CUT = Reply(b'{"head":{"vars":["s","v"]},"results":{"bindings":[{"s":{"ty\njava.util.concurrent.TimeoutException\n')
+STATEMENTS, COUNT, ITEMS = "SELECT ?s ?v WHERE", "COUNT(*)", "VALUES ?s"
+"""What the queries for statements, for their number and about items have in them."""

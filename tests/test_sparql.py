@@ -142,7 +142,7 @@ async def test_pause_that_is_asked_for_is_kept_by_all_queries() -> None:
         await asyncio.gather(*(endpoint.select(QUERY) for _ in range(4)))
         assert len(peer.queries) == 5
     assert not early
-    assert any("429 Too Many Requests, asking again in 1 s or more" in line for line in said)
+    assert any("429 Too Many Requests, asks to wait 1 s (attempt 1 of 3)" in line for line in said)
 
 
 async def test_pause_beyond_patience_ends_the_run() -> None:

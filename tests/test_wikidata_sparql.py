@@ -1,31 +1,24 @@
-import random
 import re
-import signal
-import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
-from typer.testing import CliRunner
 
 from db.models.operations import RunStatus
 from etl import entity_json, pipeline, sparql
-from etl.cli import app
 from etl.pipeline import Options, Report
 from etl.records import EntityRecord
-from etl.source import RawRow, SourceError
+from etl.source import RawRow
 from etl.sources import wikidata_sparql
 from etl.sources.wikidata_sparql import WikidataSparql
 from etl.wikidata import RELATION_PROPERTIES, describe, relate
 from etl.wikidata_queries import Scope
 from tests import oxigraph, wikidata_facts, wikidata_rdf
-from tests.faulty_endpoint import Answer, Reply, rows, serving
-from tests.test_cli import contents, python
+from tests.faulty_endpoint import CUT, STATEMENTS, always, serving
 from tests.wikidata_facts import Entity
 
 FACTS = wikidata_facts.entities()
@@ -37,15 +30,8 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sparql, "ATTEMPTS", 3)
 
 
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A SPARQL endpoint with all the facts."""
-    with oxigraph.serving(tmp_path_factory.mktemp("oxigraph"), triples(FACTS)) as url:
-        yield url
-
-
 def triples(entities: Iterable[Entity]) -> list[str]:
-    return [line for entity in entities for line in wikidata_rdf.triples(entity)]
+    return list(wikidata_rdf.lines(entities))
 
 
 async def load(engine: AsyncEngine, source: WikidataSparql, **options: Any) -> Report:
@@ -118,8 +104,8 @@ def related_in_json(entities: Iterable[Entity]) -> dict[str, list[object]]:
     }
 
 
-async def test_all_statements_and_items_come_out_as_from_json(engine: AsyncEngine, url: str) -> None:
-    source = Recorded(url)
+async def test_all_statements_and_items_come_out_as_from_json(engine: AsyncEngine, wikidata_url: str) -> None:
+    source = Recorded(wikidata_url)
     report = await load(engine, source)
     assert (report.status, report.counts.failed) == (RunStatus.DONE, 0)
     assert source.records("wikidata/statements") == related_in_json(FACTS)
@@ -202,132 +188,17 @@ async def test_awkward_dates_ranks_and_names_come_out_as_from_json(engine: Async
 
 
 async def test_small_shards_and_batches_give_the_same_tables(
-    engine: AsyncEngine, database: str, clone: Any, migrated: str, url: str, monkeypatch: pytest.MonkeyPatch
+    engine: AsyncEngine, database: str, clone: Any, migrated: str, wikidata_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await load(engine, WikidataSparql(url))
+    await load(engine, WikidataSparql(wikidata_url))
     whole = await graph(engine)
     monkeypatch.setattr(wikidata_sparql, "SHARD_ROWS", 15)
     monkeypatch.setattr(wikidata_sparql, "BATCH_ITEMS", 70)
-    with serving(lambda _: None, url) as peer:
+    with serving(lambda _: None, wikidata_url) as peer:
         report = await load(engine, WikidataSparql(peer.url))
     assert (report.counts.inserted, report.counts.updated, report.counts.retired) == (0, 0, 0)
     assert differing(await graph(engine), whole) == []
     assert sum("STRSTARTS" in one and "?s wdt:P737 ?v" in one for one in peer.queries) > 2 * 377 // 15
-
-
-def once(fault: Reply, *parts: str) -> Answer:
-    """Answer each different query that has all the parts with a fault, the first time."""
-    seen: set[str] = set()
-
-    def answer(query: str) -> Reply | None:
-        if query in seen or not all(part in query for part in parts):
-            return None
-        seen.add(query)
-        return fault
-
-    return answer
-
-
-def always(fault: Reply, *parts: str) -> Answer:
-    return lambda query: fault if all(part in query for part in parts) else None
-
-
-def both(*answers: Answer) -> Answer:
-    return lambda query: next((reply for answer in answers if (reply := answer(query))), None)
-
-
-CUT = Reply(b'{"head":{"vars":["s","v"]},"results":{"bindings":[{"s":{"ty\njava.util.concurrent.TimeoutException\n')
-STATEMENTS, COUNT, ITEMS = "SELECT ?s ?v WHERE", "COUNT(*)", "VALUES ?s"
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        once(Reply(status=429, headers={"Retry-After": "0"})),
-        once(Reply(status=500, body=b"oops"), STATEMENTS),
-        once(Reply(b'{"head":', is_cut=True)),
-        lambda query: CUT if STATEMENTS in query and "STRSTARTS" not in query else None,
-        lambda query: CUT if ITEMS in query and query.count("wd:Q") > 100 else None,
-        once(rows(1_000), COUNT, "?s wdt:P737 ?v"),
-        once(rows(3), COUNT, "?s wdt:P101 ?v"),
-        once(Reply(b'{"head":{"vars":["s","v"]},"results":{"bindings":[]}}'), STATEMENTS),
-    ],
-)
-async def test_fault_that_passes_leaves_no_trace(engine: AsyncEngine, url: str, answer: Answer) -> None:
-    await load(engine, WikidataSparql(url))
-    whole = await graph(engine)
-    with serving(answer, url) as peer:
-        report = await load(engine, WikidataSparql(peer.url))
-    assert (report.status, report.problems) == (RunStatus.DONE, [])
-    assert (report.counts.inserted, report.counts.updated, report.counts.retired) == (0, 0, 0)
-    assert differing(await graph(engine), whole) == []
-
-
-async def test_timeouts_halve_shards_until_they_are_answered(engine: AsyncEngine, url: str) -> None:
-    too_big = both(
-        lambda query: CUT if "?s wdt:P737 ?v" in query and query.count("STRSTARTS") in (0, 8) else None,
-    )
-    with serving(too_big, url) as peer:
-        report = await load(engine, WikidataSparql(peer.url, None, ["P737"]))
-    assert (report.status, report.problems) == (RunStatus.DONE, [])
-    assert await query(engine, "SELECT count(*) FROM influence") == [(377,)]
-    asked = [one for one in peer.queries if "?s wdt:P737 ?v" in one]
-    assert [one.count("STRSTARTS") for one in asked].count(0) == 1, "a timeout is not asked again"
-
-
-WRONG = {
-    "wrong counts": always(rows(3), COUNT, "?s wdt:P101 ?v"),
-    "always cut": always(CUT, STATEMENTS, "?s wdt:P101 ?v"),
-    "always 500": always(Reply(status=500), STATEMENTS, "?s wdt:P101 ?v"),
-}
-
-
-@pytest.mark.parametrize("answer", WRONG.values(), ids=WRONG)
-async def test_shard_that_keeps_failing_leaves_the_run_partial(engine: AsyncEngine, url: str, answer: Answer) -> None:
-    await load(engine, WikidataSparql(url))
-    whole = await graph(engine)
-    async with engine.begin() as connection:
-        await connection.execute(text("TRUNCATE entity CASCADE"))
-    with serving(answer, url) as peer:
-        report = await load(engine, WikidataSparql(peer.url))
-    assert report.status is RunStatus.PARTIAL
-    assert all("P101" in problem for problem in report.problems)
-    assert await query(engine, "SELECT count(*) FROM influence WHERE provenance ? 'wikidata/P101'") == [(0,)]
-    with serving(lambda _: None, url) as peer:
-        resumed = await resume(engine, WikidataSparql(peer.url), report.run)
-        asked = {found[0] for one in peer.queries if (found := re.findall(r"\?s wdt:(P\d+) \?v", one))}
-    assert (resumed.status, resumed.problems) == (RunStatus.DONE, [])
-    assert asked == {"P101"}, "only what failed is read again"
-    assert differing(await graph(engine), whole) == []
-
-
-async def test_items_that_cannot_be_read_leave_the_run_partial(engine: AsyncEngine, url: str) -> None:
-    with serving(always(CUT, ITEMS, "wd:Q868 "), url) as peer:
-        report = await load(engine, WikidataSparql(peer.url))
-    assert report.status is RunStatus.PARTIAL
-    (problem,) = report.problems
-    assert re.match(r"Q\d+ to Q\d+: the answer is cut", problem)
-    assert await query(engine, "SELECT is_stub FROM entity WHERE id = 868") == [(True,)]
-    resumed = await resume(engine, WikidataSparql(url), report.run)
-    assert resumed.status is RunStatus.DONE
-    assert await query(engine, "SELECT name FROM entity WHERE id = 868") == [("Aristotle",)]
-
-
-async def test_endpoint_that_goes_away_fails_the_run_and_it_resumes(engine: AsyncEngine, url: str) -> None:
-    await load(engine, WikidataSparql(url))
-    whole = await graph(engine)
-    count = [0]
-
-    def dying(_: str) -> Reply | None:
-        count[0] += 1
-        return Reply(status=502) if count[0] > 30 else None
-
-    with serving(dying, url) as peer, pytest.raises(SourceError, match="no longer answers"):
-        await load(engine, WikidataSparql(peer.url))
-    assert await query(engine, "SELECT status FROM etl_run WHERE id = 2") == [("FAILED",)]
-    report = await resume(engine, WikidataSparql(url), 2)
-    assert (report.status, report.counts.updated, report.counts.retired) == (RunStatus.DONE, 0, 0)
-    assert differing(await graph(engine), whole) == []
 
 
 def without(entities: list[Entity], property_id: str) -> list[Entity]:
@@ -342,9 +213,9 @@ def without(entities: list[Entity], property_id: str) -> list[Entity]:
 
 
 async def test_what_is_no_longer_stated_is_retired_by_a_complete_run_only(
-    engine: AsyncEngine, url: str, tmp_path: Path
+    engine: AsyncEngine, wikidata_url: str, tmp_path: Path
 ) -> None:
-    await load(engine, WikidataSparql(url))
+    await load(engine, WikidataSparql(wikidata_url))
     fewer = without(FACTS, "P737")
     left = sum(len(entity_json.parse(entity).item.links.get("P737", ())) for entity in fewer)
     influences = "SELECT count(*) FROM influence WHERE provenance ? 'wikidata/P737'"
@@ -373,8 +244,10 @@ async def test_what_is_no_longer_stated_is_retired_by_a_complete_run_only(
         ),
     ],
 )
-async def test_scope_limits_whose_statements_are_read(engine: AsyncEngine, url: str, scope: Scope, is_in: Any) -> None:
-    source = Recorded(url, None, ["P737", "P50", "P101"], scope)
+async def test_scope_limits_whose_statements_are_read(
+    engine: AsyncEngine, wikidata_url: str, scope: Scope, is_in: Any
+) -> None:
+    source = Recorded(wikidata_url, None, ["P737", "P50", "P101"], scope)
     await load(engine, source)
     items = [entity_json.parse(entity).item for entity in FACTS]
     expected = {
@@ -397,68 +270,8 @@ async def test_since_reads_only_what_changed(engine: AsyncEngine, tmp_path: Path
     assert await query(engine, "SELECT min(target_id), count(*) FROM influence") == [(16, 4)]
 
 
-async def test_languages_are_those_asked_for_or_any(engine: AsyncEngine, url: str) -> None:
-    await load(engine, WikidataSparql(url, None, ["P737"], None, ["ja", "de"]))
+async def test_languages_are_those_asked_for_or_any(engine: AsyncEngine, wikidata_url: str) -> None:
+    await load(engine, WikidataSparql(wikidata_url, None, ["P737"], None, ["ja", "de"]))
     names = dict(await query(engine, "SELECT id, name FROM entity WHERE id IN (868, 9358)"))
     assert names[9358] == "フリードリヒ・ニーチェ"
     assert all(names.values())
-
-
-def test_killed_run_resumes_to_the_same_tables(database: str, clone: Any, migrated: str, url: str) -> None:
-    """Kill it again and again, after some batches or at any moment, until 20 kills are past."""
-    chance = random.Random(20261120)
-    kills = 0
-    code = -signal.SIGKILL
-    while code == -signal.SIGKILL:
-        place, amount = chance.choice((("batch", chance.randint(1, 4)), ("time", chance.uniform(0.02, 0.3))))
-        done = python(
-            database, "-m", "tests.kill_wikidata", url, *((place, str(amount)) if kills < 20 else ("never", "0"))
-        )
-        code = done.returncode
-        kills += code == -signal.SIGKILL
-    assert (code, kills) == (0, 20), done.stderr
-    uninterrupted = clone(migrated)
-    assert python(uninterrupted, "-m", "etl", "wikidata", "--endpoint", url).returncode == 0
-    assert contents(database) == contents(uninterrupted)
-
-
-def etl(database: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    return python(database, "-m", "etl", *arguments)
-
-
-def test_command_loads_reports_and_resumes(database: str, url: str) -> None:
-    with serving(always(rows(3), COUNT, "?s wdt:P101 ?v"), url) as peer:
-        command = ("wikidata", "--endpoint", peer.url, "--property", "P737", "--property", "P101")
-        done = etl(database, *command, "--contact", "me@example.org", "--json")
-        assert done.returncode == 3
-        assert "(me@example.org)" in peer.agents[0]
-    report = orjson.loads(done.stdout)
-    assert report["status"] == "PARTIAL"
-    assert re.match(r"P101.* it counts 3 rows and answers \d+", report["problems"][0])
-    assert "`python -m etl resume` goes on with it" in done.stderr
-    assert "example.org" not in etl(database, "runs", "--json").stdout
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "message"),
-    [
-        ((), 1, "error: https://query.wikidata.org/sparql must be told whom to contact"),
-        (("--contact", "me"), 1, "error: the contact 'me' is neither"),
-        (("--endpoint", "ftp://x"), 1, "is no endpoint"),
-        (("--endpoint", "http://x.test", "--property", "P31"), 1, "error: P31 is none of the properties mapped: P737"),
-        (("--seed-class", "5"), 2, "'5' is not an item"),
-        (("--since", "yesterday"), 2, "does not match the format"),
-    ],
-)
-def test_command_that_cannot_be_done_says_why(arguments: tuple[str, ...], code: int, message: str) -> None:
-    done = CliRunner().invoke(app, ["wikidata", *arguments], env={"ATLAS_CONTACT": ""})
-    assert done.exit_code == code
-    assert message in done.stderr
-
-
-def test_refused_client_is_one_clear_line(database: str) -> None:
-    with serving(lambda _: Reply(b"no", status=403)) as peer:
-        done = etl(database, "wikidata", "--endpoint", peer.url)
-    assert done.returncode == 1
-    assert "refuses this client (403 Forbidden)" in done.stderr
-    assert done.stderr.count("\n") == 1

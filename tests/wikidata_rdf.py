@@ -7,7 +7,7 @@ DateTimeValueCleaner write them.
 import hashlib
 import re
 from calendar import monthrange
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -21,6 +21,12 @@ GREGORIAN, JULIAN = f"{ENTITY}Q1985727", f"{ENTITY}Q1985786"
 YEAR, MONTH, DAY = 9, 10, 11
 
 Json = Mapping[str, Any]
+
+
+def lines(entities: Iterable[Json]) -> Iterator[str]:
+    """Yield the triples of entities, a line of N-Triples each."""
+    for entity in entities:
+        yield from triples(entity)
 
 
 def triples(entity: Json) -> Iterator[str]:
