@@ -75,13 +75,11 @@ def rate(numbers: Iterator[int]) -> float:
 
 def write(file: Path, size: int) -> int:
     """Write a packed dump of about so many bytes of JSON; returns how many there are."""
-    written = 2
+    written = 0
     with igzip.open(file, "wb", compresslevel=1) as out:
-        out.write(b"[\n")
         for line in _until(size, generated_dump.lines(sys.maxsize)):
-            written += out.write(line + b",\n")
-        written += out.write(b"{}\n]\n")
-    return written
+            written += out.write((b",\n" if written else b"[\n") + line)
+        return written + out.write(b"\n]\n")
 
 
 def _until(size: int, lines: Iterable[bytes]) -> Iterator[bytes]:
