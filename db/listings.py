@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     ColumnElement,
     ColumnExpressionArgument,
     Double,
@@ -15,10 +16,12 @@ from sqlalchemy import (
     and_,
     func,
     literal,
+    literal_column,
     null,
     or_,
     select,
     tuple_,
+    union_all,
 )
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.operators import custom_op
@@ -155,12 +158,27 @@ async def count_entities(session: ReadSession, wanted: EntityFilter) -> int:
 
 def agents_born(disciplines: Sequence[str] | None, years: tuple[int, int] | None, limit: int) -> Select[Agent]:
     """Select agents by birth; without a range of years, all whose birth is known."""
-    statement = select(Agent).where(Agent.start_first.is_not(None))
-    if disciplines is not None:
-        statement = statement.where(has_discipline(disciplines))
-    if years is not None:
-        statement = statement.where(is_born_within(*years))
-    return statement.order_by(Agent.start_first, Agent.id).limit(limit)
+    conditions = [] if disciplines is None else [has_discipline(disciplines)]
+    if years is None:
+        statement = select(Agent).where(Agent.start_first.is_not(None), *conditions)
+        return statement.order_by(Agent.start_first, Agent.id).limit(limit)
+    first, last = first_day(years[0]), last_day(years[1])
+    begun = Agent.start_first.between(first, last)
+    # Only births known less well than to the year can begin before the range and reach into it: few, with an index
+    # of their own. Its condition is written out, since a prepared statement's plan knows no parameters.
+    is_coarse = literal_column(f"entity.kind = 'AGENT' AND entity.start_precision < {Precision.YEAR:d}", Boolean)
+    reaching = and_(is_coarse, Agent.start_first < first)
+    near = union_all(
+        *(
+            select(Agent.id, Agent.start_first)
+            .where(part, is_born_within(*years), *conditions)
+            .order_by(Agent.start_first, Agent.id)
+            .limit(limit)
+            for part in (reaching, begun)
+        )
+    ).subquery("near")
+    statement = select(Agent).join(near, Agent.id == near.c.id)
+    return statement.order_by(near.c.start_first, near.c.id).limit(limit)
 
 
 def agents_alive(year: int, disciplines: Sequence[str] | None, limit: int) -> Select[Agent]:
