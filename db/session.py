@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import asyncpg
+import orjson
 from sqlalchemy import CursorResult, Executable, Row, Select, make_url, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
@@ -53,6 +54,7 @@ def read_engine(url: str, pool_size: int, statement_timeout_seconds: float) -> A
         pool_size=pool_size,
         max_overflow=0,
         pool_pre_ping=True,
+        json_deserializer=orjson.loads,
         connect_args={
             "timeout": CONNECT_TIMEOUT_SECONDS,
             "server_settings": {

@@ -8,9 +8,8 @@ import strawberry
 
 from db.keys import internal_id
 from db.lookups import entities_by_id
-from db.models import atlas as models
 from db.models.atlas import RelationshipType
-from db.traversal import MAX_DEPTH, MAX_NODES, Cut, PathLimitError, edges_among, shortest_path, walk
+from db.traversal import MAX_DEPTH, MAX_NODES, Cut, Link, PathLimitError, edges_among, shortest_path, walk
 from graph.atlas import AnId, Entity
 from graph.context import Info
 from graph.errors import Code, RequestError, bad_input
@@ -144,7 +143,7 @@ async def _path(
     )
 
 
-async def _steps(info: Info, nodes: list[int], types: Sequence[RelationshipType]) -> list[models.Influence]:
+async def _steps(info: Info, nodes: list[int], types: Sequence[RelationshipType]) -> list[Link]:
     if len(nodes) < 2:
         return []
     edges, _ = await edges_among(info.context.session, nodes, types)
@@ -153,7 +152,7 @@ async def _steps(info: Info, nodes: list[int], types: Sequence[RelationshipType]
     return sorted(steps, key=lambda edge: position[edge.source_id, edge.target_id])
 
 
-def _edge(edge: models.Influence, entities: Mapping[int, Any]) -> LineageEdge:
+def _edge(edge: Link, entities: Mapping[int, Any]) -> LineageEdge:
     return LineageEdge(
         provenance_map=edge.provenance,
         source=entities[edge.source_id],

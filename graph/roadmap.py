@@ -10,7 +10,7 @@ from db.lookups import entities_by_id
 from db.models import atlas as models
 from db.models.atlas import RelationshipType
 from db.text import fold
-from db.traversal import Cut, edges_among, walk
+from db.traversal import Cut, Link, edges_among, walk
 from graph.atlas import Concept
 from graph.context import Info
 from graph.influences import Provenance, provenance_of
@@ -123,7 +123,7 @@ class Roadmap:
     goal: strawberry.Private[int]
     concepts: strawberry.Private[dict[int, models.Concept]]
     depths: strawberry.Private[dict[int, int]]
-    links: strawberry.Private[list[models.Influence]]
+    links: strawberry.Private[list[Link]]
     concept: Concept = resolved(_goal, "The concept to learn.")
     nodes: list[RoadmapNode] = resolved(_nodes, "What to learn before, nearest first, each once at its smallest depth.")
     edges: list[RoadmapEdge] = resolved(_edges, "What must be learnt before what, the concept itself included.")
