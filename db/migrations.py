@@ -11,7 +11,9 @@ from sqlalchemy.exc import DBAPIError
 from db.errors import DatabaseUnavailableError
 from db.session import check_server, one_line
 
-SCRIPTS = Path(__file__).parent.parent / "alembic"
+# A wheel carries them within the package.
+_PACKAGED = Path(__file__).parent / "alembic"
+SCRIPTS = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "alembic"
 
 
 def configuration(url: str) -> Config:
