@@ -290,9 +290,12 @@ async def test_killed_runs_resume_to_the_same_tables(
 
 
 async def test_killed_worker_costs_no_row(
-    engine: AsyncEngine, big: str, uninterrupted: list[list[tuple[Any, ...]]], monkeypatch: pytest.MonkeyPatch
+    database: str, clone: Clone, migrated: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lines, "CHUNK_BYTES", 60_000)
+    monkeypatch.setattr(lines, "CHUNK_BYTES", 30_000)
+    location = dump(tmp_path / "d.json", *generated_dump.lines(40))
+    engine, other = write_engine(database), write_engine(await asyncio.to_thread(clone, migrated))
+    await load(other, location)
     killed: list[int] = []
 
     def watch(progress: Progress) -> None:
@@ -301,9 +304,11 @@ async def test_killed_worker_costs_no_row(
             os.kill(worker.pid, signal.SIGKILL)
             killed.append(worker.pid)
 
-    await load(engine, big, workers=2, watch=watch)
+    await load(engine, location, workers=2, watch=watch)
     assert len(killed) == 2
-    assert await contents(engine) == uninterrupted
+    assert await contents(engine) == await contents(other)
+    await engine.dispose()
+    await other.dispose()
 
 
 async def test_limit_is_kept_and_retires_nothing(engine: AsyncEngine, tmp_path: Path) -> None:
