@@ -4,8 +4,9 @@ First one worker's work on lines that the prefilter drops and on lines it keeps,
 generated dumps of several sizes, packed with gzip in a temporary directory, through the reader and its worker
 processes up to the rows ready to be staged. With `--load` each is loaded into DATABASE_URL, or an embedded database.
 
-On two shared cores (Python 3.11.7, November 2026, four other loads running): lines dropped 948 MB/s a worker, lines
-kept 124 MB/s; 500, 1,000 and 2,000 MB read in 6.0, 12.2 and 15.2 s; workers 150 to 165 MB resident, parent 295 to 325.
+One run on two cores shared with other work (load average 5, Python 3.11.7, November 2026), first pass only: dropped
+880 MB/s a worker, kept 70 MB/s; 500, 1,000 and 2,000 MB read in 8.6, 9.6 and 19.6 s; workers at most 172 MB resident,
+parent 306, 308 and 314 MB. Times on a machine in use say little about linearity; repeat them on an idle one.
 """
 
 import argparse
