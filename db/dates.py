@@ -193,7 +193,8 @@ def _year_span(year: int, precision: Precision) -> tuple[int, int]:
     if precision is Precision.YEAR:
         return year, year
     if precision is Precision.DECADE:
-        start = year // 10 * 10
+        # The 330s BCE are 339 to 330 BCE.
+        start = year // 10 * 10 if year > 0 else 1 - ((1 - year) // 10 * 10 + 9)
         return start, start + 9
     if precision in (Precision.CENTURY, Precision.MILLENNIUM):
         span = 100 if precision is Precision.CENTURY else 1000

@@ -78,6 +78,7 @@ def test_parse_refuses_what_is_no_date(text: str) -> None:
         (0, Precision.CENTURY, (-99, 0)),
         (-500, Precision.MILLENNIUM, (-999, 0)),
         (1984, Precision.DECADE, (1980, 1989)),
+        (-329, Precision.DECADE, (-338, -329)),
         (-13_798_000_000, Precision.MILLION_YEARS, (-13_798_500_000, -13_797_500_000)),
     ],
 )

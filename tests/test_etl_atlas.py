@@ -79,7 +79,7 @@ class Complete(Rows):
 
 async def test_complete_run_retires_what_it_no_longer_states(engine: AsyncEngine) -> None:
     other = EDGE | {"to": "Q3"}
-    both = [EDGE, EDGE | {"rule": "P185", "confidence": 0.5}, other]
+    both: list[dict[str, Any]] = [EDGE, EDGE | {"rule": "P185", "confidence": 0.5}, other]
     await load(engine, *both)
     report = await pipeline.run(engine, Complete([other]), Options())
     assert (report.counts.unchanged, report.counts.retired) == (1, 1)
