@@ -172,7 +172,9 @@ async def _extract(
         return False
     async with _closing(source.batches(checkpoint)) as batches:
         async for batch in batches:
-            await _stage(transactions, source, staging, _within(batch, options.limit, progress.processed), progress)
+            if options.limit is not None:
+                batch = batch.first(max(0, options.limit - progress.processed), uncounted(source.load))
+            await _stage(transactions, source, staging, batch, progress)
             _tell(options, progress)
             if options.limit is not None and progress.processed >= options.limit:
                 break
@@ -192,10 +194,6 @@ async def _closing(batches: AsyncIterator[Batch]) -> AsyncIterator[AsyncIterator
         # Files and processes that a source holds are let go here, not whenever it is collected.
         if isinstance(batches, AsyncGenerator):
             await batches.aclose()
-
-
-def _within(batch: Batch, limit: int | None, processed: int) -> Batch:
-    return batch if limit is None else batch.first(max(0, limit - processed))
 
 
 async def _stage(

@@ -1,7 +1,8 @@
 """What a source is: batches of raw rows with checkpoints, and a pure transform from a raw row to records."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,15 +70,14 @@ class Prepared:
     tables: dict[str, list[tuple[Any, ...]]]
     rejects: list[tuple[int, RawRow, RowError]]
 
-    def first(self, rows: int) -> "Prepared":
-        """Return the rows with the lowest numbers."""
+    def first(self, rows: int, uncounted: Collection[str]) -> "Prepared":
+        """Return the rows with the lowest numbers; the records in the tables named `uncounted` do not count."""
         numbers = {values[0] for table in self.tables.values() for values in table}
         numbers = set(sorted(numbers | {number for number, _, _ in self.rejects})[:rows])
-        return Prepared(
-            min(rows, self.processed),
-            {name: [values for values in table if values[0] in numbers] for name, table in self.tables.items()},
-            [reject for reject in self.rejects if reject[0] in numbers],
-        )
+        tables = {name: [values for values in table if values[0] in numbers] for name, table in self.tables.items()}
+        rejects = [reject for reject in self.rejects if reject[0] in numbers]
+        counted = Counter(values[0] for name, table in tables.items() if name not in uncounted for values in table)
+        return Prepared(sum(max(1, counted[number]) for number in numbers), tables, rejects)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +91,9 @@ class Batch:
     checkpoint: Checkpoint
     prepared: Prepared | None = None
 
-    def first(self, rows: int) -> "Batch":
-        """Return the batch with at most so many rows."""
-        return Batch(self.rows[:rows], self.checkpoint, self.prepared and self.prepared.first(rows))
+    def first(self, rows: int, uncounted: Collection[str]) -> "Batch":
+        """Return the batch with at most so many rows; see `Prepared.first`."""
+        return Batch(self.rows[:rows], self.checkpoint, self.prepared and self.prepared.first(rows, uncounted))
 
 
 @dataclass(frozen=True, slots=True)
