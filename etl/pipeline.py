@@ -141,9 +141,10 @@ async def _guarded(
     processed: int,
 ) -> Report:
     """Extract and publish, and record the failure of a run that cannot go on."""
+    progress = Progress(processed=processed)
     try:
         source.attach(staging, transactions)
-        progress = Progress(total=await source.count(), processed=processed)
+        progress.total = await source.count()
         stopped = await _extract(transactions, source, staging, options, checkpoint, progress)
         if stopped:
             return await _interrupted(transactions, source, staging, progress.processed)
@@ -155,7 +156,7 @@ async def _guarded(
     except Exception as error:
         # Where the database itself is gone the run stays RUNNING without its lock, which says as much.
         with contextlib.suppress(OSError, DBAPIError):
-            await _failed(transactions, source, staging, error)
+            await _failed(transactions, source, staging, error, progress)
         raise
 
 
@@ -252,7 +253,8 @@ def staged(load: Load, make: Callable[[], Iterable[object]]) -> list[tuple[str, 
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or None
-        raise RowError(first["msg"], where, str(first["input"])[:200]) from error
+        value = str(first["input"])[:200] if where else None
+        raise RowError(first["msg"].removeprefix("Value error, "), where, value) from error
     except (InvalidKeyError, InvalidDateError) as error:
         raise RowError(str(error)) from error
 
@@ -265,11 +267,16 @@ def _check_share(source: Source, failed: int, processed: int, judged_from: int) 
         )
 
 
-async def _failed(transactions: Transactions, source: Source, staging: Staging, error: Exception) -> None:
+async def _failed(
+    transactions: Transactions, source: Source, staging: Staging, error: Exception, progress: Progress
+) -> None:
     async with transactions() as session:
         await runs.stop(session, staging.run_id, RunStatus.FAILED, one_line(error))
-        if isinstance(error, TooManyFailedError):
+        is_hopeless = isinstance(error, TooManyFailedError)
+        if is_hopeless:
             await staging.keep_rejects(session, source.name)
+        # A run that got nowhere leaves nothing to go on from: it is begun anew.
+        if is_hopeless or progress.processed == 0:
             await staging.drop(session)
 
 

@@ -144,6 +144,7 @@ def test_json_is_all_there_is_on_stdout(etl: Etl) -> None:
         "retired": 0,
         "data_version": 1,
         "problems": [],
+        "notes": [],
         "dry_run": False,
     }
     assert done.stderr == ""
@@ -185,6 +186,14 @@ def test_cut_file_is_one_clear_line(etl: Etl, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: {file} is not complete JSON")
     assert done.stderr.count("\n") == 1
+
+
+def test_run_that_got_nowhere_is_not_resumed(etl: Etl, tmp_path: Path) -> None:
+    file = tmp_path / "cut.json"
+    file.write_bytes(b"[{")
+    assert etl("sparql-json", str(file)).returncode == 1
+    done = etl("resume")
+    assert (done.returncode, done.stderr) == (0, "nothing to resume\n")
 
 
 def test_quarantine_is_listed_shown_and_replayed(etl: Etl, tmp_path: Path) -> None:
