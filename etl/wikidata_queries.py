@@ -90,17 +90,13 @@ def _statements(property_id: str, path: str, scope: Scope) -> str:
 def select_texts(numbers: Iterable[int], languages: Sequence[str]) -> str:
     """Ask for items' labels and descriptions (?p, ?v) in some languages."""
     wanted = ", ".join(f'"{language}"' for language in languages)
-    return (
-        f"{_PREFIXES}SELECT ?s ?p ?v WHERE {{ VALUES ?s {{ {_items(numbers)} }}"
-        f" VALUES ?p {{ <{LABEL}> <{DESCRIPTION}> }} ?s ?p ?v . FILTER(LANG(?v) IN ({wanted})) }}"
-    )
+    filtered = f"FILTER(LANG(?v) IN ({wanted})) "
+    return _select_of("?v", numbers, [_values_of(f"<{name}>") + filtered for name in (LABEL, DESCRIPTION)])
 
 
 def select_all_labels(numbers: Iterable[int]) -> str:
     """Ask for items' labels in every language, as `select_texts` does."""
-    return (
-        f"{_PREFIXES}SELECT ?s ?p ?v WHERE {{ VALUES ?s {{ {_items(numbers)} }} VALUES ?p {{ <{LABEL}> }} ?s ?p ?v }}"
-    )
+    return _select_of("?v", numbers, [_values_of(f"<{LABEL}>")])
 
 
 def select_links(numbers: Iterable[int]) -> str:
@@ -108,11 +104,8 @@ def select_links(numbers: Iterable[int]) -> str:
 
     The time of the last change comes with it: an item that has nothing else is there, one without it is not.
     """
-    properties = " ".join(f"wdt:{name}" for name in LINK_PROPERTIES)
-    return (
-        f"{_PREFIXES}SELECT ?s ?p ?v WHERE {{ VALUES ?s {{ {_items(numbers)} }}"
-        f" VALUES ?p {{ <{MODIFIED}> {properties} }} ?s ?p ?v }}"
-    )
+    names = (f"<{MODIFIED}>", *(f"wdt:{name}" for name in LINK_PROPERTIES))
+    return _select_of("?v", numbers, [_values_of(name) for name in names])
 
 
 def select_times(numbers: Iterable[int]) -> str:
@@ -120,12 +113,27 @@ def select_times(numbers: Iterable[int]) -> str:
 
     The plain values (wdt:) would not tell a year from its first of January.
     """
-    ways = " ".join(f"(wdt:{name} p:{name} psv:{name})" for name in TIME_PROPERTIES)
-    return (
-        f"{_PREFIXES}SELECT DISTINCT ?s ?p ?time ?precision ?calendar WHERE {{ VALUES ?s {{ {_items(numbers)} }}"
-        f" VALUES (?p ?to ?of) {{ {ways} }} ?s ?to ?statement . ?statement a wikibase:BestRank ; ?of ?value ."
-        " ?value wikibase:timeValue ?time ; wikibase:timePrecision ?precision ; wikibase:timeCalendarModel ?calendar }"
-    )
+    ways = [
+        f"?s p:{name} ?statement . ?statement a wikibase:BestRank ; psv:{name} ?value . "
+        "?value wikibase:timeValue ?time ; wikibase:timePrecision ?precision ; wikibase:timeCalendarModel ?calendar . "
+        f"BIND(wdt:{name} AS ?p) "
+        for name in TIME_PROPERTIES
+    ]
+    return _select_of("?time ?precision ?calendar", numbers, ways)
+
+
+def _values_of(predicate: str) -> str:
+    return f"?s {predicate} ?v . BIND({predicate} AS ?p) "
+
+
+def _select_of(variables: str, numbers: Iterable[int], ways: Iterable[str]) -> str:
+    """Ask for ?s and ?p and more, in each of several ways.
+
+    Oxigraph reads all there is of a predicate that comes from VALUES: with 30,000 items, 1.2 s against 0.016 s.
+    """
+    values = f"VALUES ?s {{ {_items(numbers)} }} "
+    union = " UNION ".join(f"{{ {values}{way}}}" for way in ways)
+    return f"{_PREFIXES}SELECT DISTINCT ?s ?p {variables} WHERE {{ {union} }}"
 
 
 def _items(numbers: Iterable[int]) -> str:
