@@ -148,34 +148,38 @@ async def _retire(session: WriteSession, staging: Staging) -> Changes:
     """Take away statements that a complete run did not make again, and edges without any left."""
     if not staging.retiring:
         return Changes()
-    provenance = list(staging.retiring)
-    gone = f"""
+    gone = staging.table("gone")
+    # Of nearly all edges a staged one says all they say; only the rest are looked at statement by statement.
+    await session.execute(
+        f"""
+        CREATE TABLE {gone} AS
+        WITH suspect AS (
+            SELECT kept.* FROM influence AS kept WHERE kept.provenance ?| :provenance AND NOT EXISTS (
+                SELECT FROM {staging.table("influence")} AS staged
+                WHERE {_SAME_EDGE} AND staged.provenance @> kept.provenance)
+        )
         SELECT kept.source_id, kept.type, kept.target_id, array_agg(statement) AS statements
-        FROM influence AS kept, jsonb_object_keys(kept.provenance) AS statement
-        WHERE kept.provenance ?| :provenance AND statement = ANY(:provenance) AND NOT EXISTS (
-            SELECT FROM {staging.accepted("influence")} AS staged
-            WHERE staged.source_id = kept.source_id AND staged.type = kept.type
-              AND staged.target_id = kept.target_id AND staged.provenance ? statement)
+        FROM suspect AS kept, jsonb_object_keys(kept.provenance) AS statement
+        WHERE statement = ANY(:provenance) AND NOT EXISTS (
+            SELECT FROM {staging.accepted("influence")} AS staged WHERE {_SAME_EDGE} AND staged.provenance ? statement)
         GROUP BY kept.source_id, kept.type, kept.target_id
-    """
+        """,
+        provenance=list(staging.retiring),
+    )
     weakened = await session.execute(
         f"""
         UPDATE influence AS kept
-        SET provenance = kept.provenance - gone.statements, run_id = {staging.run_id},
-            confidence = provenance_confidence(kept.provenance - gone.statements),
-            is_derived = NOT jsonb_path_exists(kept.provenance - gone.statements, '$.* ? (@.derived == false)')
-        FROM ({gone}) AS gone
-        WHERE (kept.source_id, kept.type, kept.target_id) = (gone.source_id, gone.type, gone.target_id)
-          AND kept.provenance - gone.statements <> '{{}}'
-        """,
-        provenance=provenance,
+        SET provenance = kept.provenance - staged.statements, run_id = {staging.run_id},
+            confidence = provenance_confidence(kept.provenance - staged.statements),
+            is_derived = NOT jsonb_path_exists(kept.provenance - staged.statements, '$.* ? (@.derived == false)')
+        FROM {gone} AS staged WHERE {_SAME_EDGE} AND kept.provenance - staged.statements <> '{{}}'
+        """
     )
     edges = await session.execute(
         f"""
-        DELETE FROM influence AS kept USING ({gone}) AS gone
-        WHERE (kept.source_id, kept.type, kept.target_id) = (gone.source_id, gone.type, gone.target_id)
-          AND kept.provenance - gone.statements = '{{}}'
-        """,
-        provenance=provenance,
+        DELETE FROM influence AS kept USING {gone} AS staged
+        WHERE {_SAME_EDGE} AND kept.provenance - staged.statements = '{{}}'
+        """
     )
+    await session.execute(f"DROP TABLE {gone}")
     return Changes(retired=weakened.rowcount + edges.rowcount)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from db.bulk import bulk_change
 from db.errors import AtlasError
 from db.models.atlas import RelationshipType
 from db.session import WriteSession, write_session
@@ -161,12 +162,13 @@ async def _merge(session: WriteSession, graph: Graph, measures: Measures) -> Non
         " WHERE NOT EXISTS (SELECT FROM measured WHERE measured.entity_id = kept.entity_id)"
     )
     old, new = (", ".join(f"{row}.{column}" for column in _VALUES) for row in ("entity_measure", "excluded"))
-    await session.execute(
-        f"INSERT INTO entity_measure (entity_id, {', '.join(_VALUES)})"
-        f" SELECT entity_id, {', '.join(_VALUES)} FROM measured ORDER BY entity_id"
-        f" ON CONFLICT (entity_id) DO UPDATE SET {', '.join(f'{column} = excluded.{column}' for column in _VALUES)}"
-        f" WHERE ({old}) IS DISTINCT FROM ({new})"
-    )
+    async with bulk_change(session, "entity_measure", "measured"):
+        await session.execute(
+            f"INSERT INTO entity_measure (entity_id, {', '.join(_VALUES)})"
+            f" SELECT entity_id, {', '.join(_VALUES)} FROM measured ORDER BY entity_id"
+            f" ON CONFLICT (entity_id) DO UPDATE SET {', '.join(f'{column} = excluded.{column}' for column in _VALUES)}"
+            f" WHERE ({old}) IS DISTINCT FROM ({new})"
+        )
     await session.execute("DELETE FROM prerequisite_cycle")
     cycles = [(int(graph.ids[members[0]]), len(members)) for members in measures.cycles]
     await session.copy("public", "prerequisite_cycle", ("id", "size"), cycles)

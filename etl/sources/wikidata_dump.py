@@ -8,11 +8,12 @@ read once: what it only names stays a stub.
 import os
 import re
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from itertools import pairwise
 from typing import Any
 
+from db.models.atlas import Kind
 from etl.atlas import KEY_COLUMNS, AtlasLoad
 from etl.entity_lines import ENTITIES, SOURCE, Extract, LineReader, first_number, transform
 from etl.files import File, file_at, is_url
@@ -55,6 +56,7 @@ class WikidataDump(Source):
         self._workers = (os.cpu_count() or 1) if workers is None else workers
         self._languages = tuple(languages)
         self._known, self._named, self._wanted = ItemSet(), ItemSet(), ItemSet()
+        self._mentioned = {kind.value: ItemSet() for kind in Kind}
         self._left_out: Counter[str] = Counter()
         if self._is_whole:
             self.speaks_for = tuple(dict.fromkeys(f"{DATASET}/{rule.property_id}" for rule in RULES))
@@ -115,9 +117,18 @@ class WikidataDump(Source):
             async for chunk, extract in workers.map(chunks):
                 self._known.update(extract.described)
                 self._named.update(extract.named)
+                extract.prepared.tables["mention"] = list(self._news(extract.prepared.tables["mention"]))
                 self._left_out.update(extract.left_out)
                 left_out = {what: count for what, count in self._left_out.items() if count}
                 yield Batch((), position | {"offset": chunk.end, "left_out": left_out}, extract.prepared)
+
+    def _news(self, mentions: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+        """Leave out mentions of what was mentioned as the same kind before: most of them."""
+        for mention in mentions:
+            _, number, _, kind, *_ = mention
+            if number not in self._mentioned[kind]:
+                self._mentioned[kind].update((number,))
+                yield mention
 
     async def _recall(self, number: int) -> None:
         """Find out from the staged rows what was described and named before a pass and in it."""
