@@ -11,7 +11,7 @@ from db.models.atlas import DATE_PARTS
 from db.session import WriteSession
 from db.text import fold
 from etl.edges import EDGE_COLUMNS, publish_edges
-from etl.records import AuthorshipRecord, EntityRecord, InfluenceRecord, MentionRecord
+from etl.records import EntityRecord, InfluenceRecord, MentionRecord
 from etl.staging import Changes, StagedRow, StagedTable, Staging, upsert
 
 FIELD_COLUMNS: dict[str, tuple[str, ...]] = {
@@ -42,7 +42,7 @@ class AtlasLoad:
         StagedTable("entity", "entity", ENTITY_COLUMNS, {"covers": "text"} | dict.fromkeys(KEY_COLUMNS, "bigint[]")),
         StagedTable("mention", "entity", MENTION_COLUMNS, counts=False),
         StagedTable("influence", "influence", EDGE_COLUMNS, {"joins": "entity_kind"}),
-        StagedTable("authorship", "authorship", ("work_id", "agent_id")),
+        StagedTable("authorship", "authorship", ("work_id", "agent_id", "dataset")),
     )
 
     def stage(self, record: object) -> tuple[str, tuple[Any, ...]]:
@@ -56,8 +56,6 @@ class AtlasLoad:
                 return "mention", _mention_row(record)
             case InfluenceRecord():
                 return "influence", _influence_row(record)
-            case AuthorshipRecord():
-                return "authorship", (internal_id(record.work), internal_id(record.agent))
         raise TypeError(f"{type(record).__name__} is not a record of the atlas")
 
     async def publish(self, session: WriteSession, staging: Staging) -> Changes:
@@ -71,13 +69,7 @@ class AtlasLoad:
                 changes += await _upsert_described(session, staging, fields)
             await _insert_mentioned(session, staging)
         changes += await publish_edges(session, staging)
-        changes += await upsert(
-            session,
-            f"INSERT INTO authorship (work_id, agent_id, run_id)"
-            f" SELECT DISTINCT work_id, agent_id, {staging.run_id} FROM {staging.accepted('authorship')} AS staged"
-            f" ON CONFLICT DO NOTHING",
-        )
-        return changes
+        return changes + await _publish_authorships(session, staging)
 
 
 def _entity_row(record: EntityRecord) -> tuple[Any, ...]:
@@ -127,6 +119,24 @@ def _influence_row(record: InfluenceRecord) -> tuple[Any, ...]:
         record.note,
         orjson.dumps({f"{record.dataset}/{record.rule}": statement}).decode(),
     )
+
+
+async def _publish_authorships(session: WriteSession, staging: Staging) -> Changes:
+    staged = staging.accepted("authorship")
+    changes = await upsert(
+        session,
+        f"INSERT INTO authorship (work_id, agent_id, dataset, run_id)"
+        f" SELECT DISTINCT ON (work_id, agent_id) work_id, agent_id, dataset, {staging.run_id} FROM {staged} AS staged"
+        f" ON CONFLICT DO NOTHING",
+    )
+    retired = await session.execute(
+        f"""
+        DELETE FROM authorship AS kept WHERE dataset || '/authorship' = ANY(:retiring) AND NOT EXISTS (
+            SELECT FROM {staged} AS staged WHERE staged.work_id = kept.work_id AND staged.agent_id = kept.agent_id)
+        """,
+        retiring=list(staging.retiring),
+    )
+    return changes + Changes(retired=retired.rowcount)
 
 
 async def _reject_key_collisions(session: WriteSession, staging: Staging) -> None:

@@ -6,6 +6,7 @@ The form is https://doc.wikimedia.org/Wikibase/master/php/docs_topics_json.html,
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from db.dates import Calendar, HistoricalDate, Precision, days_in_month, julian_to_gregorian
@@ -73,17 +74,22 @@ def parse_time(value: Json) -> HistoricalDate:
     are kept as they are: they count from no era. A Julian day is converted; what is coarser cannot be, and keeps its
     parts, as in Wikibase's RDF export.
     """
-    match = _TIME.fullmatch(value["time"])
-    precision = Precision(min(value["precision"], Precision.DAY))
+    return _time(value["time"], min(value["precision"], Precision.DAY), value["calendarmodel"].endswith(_JULIAN))
+
+
+# The dates of a dump are the same few ten thousand again and again.
+@lru_cache(maxsize=1 << 16)
+def _time(text: str, precision_number: int, is_julian: bool) -> HistoricalDate:
+    match = _TIME.fullmatch(text)
+    precision = Precision(precision_number)
     if not match:
-        raise InvalidDateError(f"{value['time'][:40]!r} is not a time as Wikidata writes it")
+        raise InvalidDateError(f"{text[:40]!r} is not a time as Wikidata writes it")
     sign, digits, month_digits, day_digits = match.groups()
     year, month, day = int(digits), int(month_digits), int(day_digits)
     if year == 0:
         raise InvalidDateError("there is no year 0 in Wikidata's JSON")
     if sign == "-":
         year = 1 - year if precision >= Precision.MILLENNIUM else -year
-    is_julian = value["calendarmodel"].endswith(_JULIAN)
     if is_julian and precision is Precision.DAY:
         _check_julian(year, month, day)
         year, month, day = julian_to_gregorian(year, month, day)

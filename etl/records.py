@@ -79,10 +79,3 @@ class InfluenceRecord(Record):
         if self.source == self.target:
             raise ValueError(f"joins {self.source} to itself")
         return self
-
-
-class AuthorshipRecord(Record):
-    """That an agent made a work."""
-
-    work: str
-    agent: str

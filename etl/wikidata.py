@@ -3,7 +3,7 @@
 Both ways of reading Wikidata, the query service and the dump, end here, so that they fill the same tables.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from db.dates import HistoricalDate
@@ -90,6 +90,14 @@ RULES: tuple[Rule, ...] = (
 
 AUTHOR_PROPERTIES = ("P50", "P170")
 """author, creator: they make authorships rather than edges."""
+
+
+def provenance_of(properties: Collection[str]) -> tuple[str, ...]:
+    """Return the provenance of what all statements of some properties make; see `Source.speaks_for`."""
+    authorship = (f"{DATASET}/authorship",) if set(AUTHOR_PROPERTIES) <= set(properties) else ()
+    edges = (f"{DATASET}/{one}" for one in properties if one not in AUTHOR_PROPERTIES)
+    return (*dict.fromkeys(edges), *authorship)
+
 
 RELATION_PROPERTIES: tuple[str, ...] = (*dict.fromkeys(rule.property_id for rule in RULES), *AUTHOR_PROPERTIES)
 """Every property that joins two items, in the order of the mapping."""
@@ -216,7 +224,7 @@ def relate(
             if mentioned is not None:
                 mentioned.add((number, kind))
     if not edges:
-        rows.append(StagedRow("authorship", (subject, value)))
+        rows.append(StagedRow("authorship", (subject, value, DATASET)))
     for rule, joins, head, tail in edges:
         source, target = (value, subject) if rule.leads == "value" else (subject, value)
         provenance = f"{head}{subject}{tail}"

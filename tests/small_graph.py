@@ -137,7 +137,9 @@ async def load(engine: AsyncEngine) -> None:
         await connection.execute(insert(Dataset), {"name": "test", "licence_url": "https://example.org/cc0", **TERMS})
         await connection.execute(insert(Base.metadata.tables["entity"]), ENTITIES)
         await connection.execute(insert(Influence), [_edge(*edge) for edge in EDGES])
-        authorships = [{"work_id": internal_id(w), "agent_id": internal_id(a), "run_id": 1} for w, a in AUTHORS]
+        authorships = [
+            {"work_id": internal_id(w), "agent_id": internal_id(a), "dataset": "test", "run_id": 1} for w, a in AUTHORS
+        ]
         await connection.execute(insert(Authorship), authorships)
         await connection.execute(insert(EntityMeasure), list(MEASURES.values()))
         cycle = {"id": min(map(internal_id, CYCLE)), "size": len(CYCLE)}

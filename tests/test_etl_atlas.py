@@ -1,11 +1,17 @@
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from db.keys import internal_id
+from db.models.atlas import Kind
 from etl import pipeline
 from etl.pipeline import Options, Report
+from etl.records import MentionRecord
+from etl.source import RawRow
+from etl.staging import StagedRow
 from tests.rows import Rows
 
 EDGE = {"from": "Q1", "to": "Q2", "rule": "P184"}
@@ -88,6 +94,25 @@ async def test_complete_run_retires_what_it_no_longer_states(engine: AsyncEngine
     report = await pipeline.run(engine, Complete([]), Options())
     assert report.counts.retired == 1
     assert await query(engine, left) == [(2, "0.5", False)]
+
+
+class Authors(Rows):
+    keeps_raw = False
+    speaks_for = ("test/authorship",)
+
+    def transform(self, row: RawRow) -> Iterable[object]:
+        value = row.json()
+        for end in ("from", "to"):
+            yield MentionRecord(key=value[end], kind=Kind.AGENT, dataset="test")
+        yield StagedRow("authorship", (internal_id(value["from"]), internal_id(value["to"]), "test"))
+
+
+async def test_complete_run_retires_authorships_too(engine: AsyncEngine) -> None:
+    rows = [{"from": "Q1", "to": "Q2"}, {"from": "Q1", "to": "Q3"}]
+    assert (await pipeline.run(engine, Authors(rows), Options())).counts.inserted == 2
+    counts = (await pipeline.run(engine, Authors(rows[1:]), Options())).counts
+    assert (counts.unchanged, counts.retired) == (1, 1)
+    assert await query(engine, "SELECT work_id, agent_id FROM authorship") == [(1, 3)]
 
 
 @pytest.mark.parametrize("limit", [1, None])

@@ -171,6 +171,7 @@ class Authorship(Base):
 
     work_id: Mapped[int] = mapped_column(ForeignKey("entity.id"), primary_key=True)
     agent_id: Mapped[int] = mapped_column(ForeignKey("entity.id"), primary_key=True)
+    dataset: Mapped[str] = mapped_column(ForeignKey("dataset.name"))
     run_id: Mapped[int] = mapped_column(ForeignKey("etl_run.id"))
 
     __table_args__ = (Index(None, "agent_id", "work_id"),)

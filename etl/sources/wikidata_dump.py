@@ -21,7 +21,7 @@ from etl.item_set import ItemSet
 from etl.lines import Chunk, Layout, read_chunks, sniff
 from etl.source import Batch, Checkpoint, RawRow, Source, SourceError
 from etl.staging import Staging, Transactions
-from etl.wikidata import DATASET, DEFAULT_LANGUAGES, RULES, WIKIDATA
+from etl.wikidata import DEFAULT_LANGUAGES, RELATION_PROPERTIES, WIKIDATA, provenance_of
 from etl.workers import Workers
 
 MAX_PASSES = 4
@@ -59,7 +59,7 @@ class WikidataDump(Source):
         self._mentioned = {kind.value: ItemSet() for kind in Kind}
         self._left_out: Counter[str] = Counter()
         if self._is_whole:
-            self.speaks_for = tuple(dict.fromkeys(f"{DATASET}/{rule.property_id}" for rule in RULES))
+            self.speaks_for = provenance_of(RELATION_PROPERTIES)
 
     @classmethod
     def build(cls, params: dict[str, Any]) -> "WikidataDump":

@@ -18,7 +18,7 @@ from etl.shards import Split, halves, in_order, rest_after
 from etl.source import Batch, Checkpoint, RawRow, RowError, Source, SourceError
 from etl.sparql import PUBLIC_ENDPOINT, Endpoint, QueryFailedError, QueryTimeoutError, check_endpoint
 from etl.staging import Staging, Transactions
-from etl.wikidata import DATASET, DEFAULT_LANGUAGES, RELATION_PROPERTIES, WIKIDATA, describe, relate
+from etl.wikidata import DEFAULT_LANGUAGES, RELATION_PROPERTIES, WIKIDATA, describe, provenance_of, relate
 from etl.wikidata_answers import DATES, ENTITIES, STATEMENTS, Answer, Drafts, read_item, statement_rows
 from etl.wikidata_queries import (
     Scope,
@@ -116,7 +116,7 @@ class WikidataSparql(Source):
         self._scope = scope or Scope()
         self._languages = tuple(dict.fromkeys(languages)) or DEFAULT_LANGUAGES
         if self._scope == Scope():
-            self.speaks_for = tuple(f"{DATASET}/{name}" for name in self._properties)
+            self.speaks_for = provenance_of(self._properties)
 
     @classmethod
     def build(cls, params: dict[str, Any]) -> "WikidataSparql":
