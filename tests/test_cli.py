@@ -101,9 +101,13 @@ async def interrupt_load(url: str, interrupts: int) -> tuple[int, str]:
             if (await connection.execute(text("SELECT 1 FROM etl_run WHERE processed > 0"))).first() is not None:
                 break
             await asyncio.sleep(0.05)
-        for _ in range(interrupts):
-            process.send_signal(signal.SIGINT)
-            await asyncio.sleep(0.1)
+        async with engine.begin() as blocking:
+            if interrupts > 1:
+                # No batch ends between the two while its checkpoint cannot be written.
+                await blocking.execute(text("LOCK TABLE etl_run IN SHARE MODE"))
+            for _ in range(interrupts):
+                process.send_signal(signal.SIGINT)
+                await asyncio.sleep(0.3)
         _, stderr = await process.communicate()
         await connection.execute(text("DROP TRIGGER slow ON etl_run"))
     await engine.dispose()
