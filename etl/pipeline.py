@@ -283,7 +283,8 @@ async def _failed(
 async def _interrupted(transactions: Transactions, source: Source, staging: Staging, processed: int) -> Report:
     async with transactions() as session:
         await runs.stop(session, staging.run_id, RunStatus.INTERRUPTED)
-        counts = await staging.counts(session, processed, Changes())
+        failed = (await staging.counts(session, processed, Changes())).failed
+    counts = Counts(processed, inserted=0, updated=0, unchanged=0, failed=failed, retired=0)
     return Report(staging.run_id, source.name, RunStatus.INTERRUPTED, counts, None)
 
 

@@ -110,6 +110,10 @@ def _print_report(report: Report, options: Options, as_json: bool) -> None:
     counts = report.counts
     if as_json:
         print_json(report.as_dict() | {"dry_run": options.dry_run})
+    elif report.status is RunStatus.INTERRUPTED:
+        print(
+            f"{report.source}: interrupted after {counts.processed} rows, {counts.failed} failed; nothing is published"
+        )
     else:
         print(
             f"{'dry run of ' if options.dry_run else ''}{report.source}: {report.status.value.lower()},"

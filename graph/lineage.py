@@ -93,7 +93,7 @@ async def _lineage(
     ] = Direction.BACKWARD,
     types: TypesArgument = strawberry.UNSET,
     max_depth: DepthArgument = 6,
-    first: NodesArgument = 200,
+    first: NodesArgument = 100,
 ) -> Lineage | None:
     check_bounds(max_depth, first)
     session = info.context.session
