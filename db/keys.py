@@ -30,8 +30,3 @@ def internal_id(key: str) -> int:
     except UnicodeEncodeError as error:
         raise InvalidKeyError(f"{key[:80]!r} is not an id: it is not valid Unicode") from error
     return HASHED | (int.from_bytes(digest) >> 2)
-
-
-def is_wikidata(internal: int) -> bool:
-    """Tell whether an internal id is the number of a Wikidata item."""
-    return 0 < internal < HASHED

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from alembic.script import ScriptDirectory
 from sqlalchemy.exc import DBAPIError
 
 from db.errors import DatabaseUnavailableError
@@ -34,8 +33,3 @@ def upgrade(url: str) -> None:
         command.upgrade(configuration(url), "head")
     except DBAPIError as error:
         raise DatabaseUnavailableError(f"the tables cannot be migrated: {one_line(error.orig or error)}") from error
-
-
-def head() -> str | None:
-    """Return the newest migration's revision."""
-    return ScriptDirectory.from_config(configuration("")).get_current_head()

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from db.session import write_session
+from db.session import WriteSession, write_session
 from db.settings import Settings
 from etl import pipeline, quarantine, reports, runs, status
 from etl.follow_up import catch_up
@@ -21,7 +21,7 @@ from etl.sources.sparql_json import SparqlJson
 from etl.sources.wikidata_dump import WikidataDump
 from etl.sources.wikidata_sparql import WikidataSparql
 from etl.sparql import PUBLIC_ENDPOINT
-from etl.terminal import load, print_json, print_rows, watched, with_database
+from etl.terminal import load, print_json, print_rows, show, watched, with_database
 from etl.wikidata import DEFAULT_LANGUAGES
 from etl.wikidata_queries import Scope
 
@@ -160,29 +160,25 @@ def list_runs(
 ) -> None:
     """List the runs, newest first."""
 
-    async def work(engine: AsyncEngine) -> int:
-        async with write_session(engine) as session:
-            print_rows(await status.recent_runs(session, source, limit), as_json, "no runs yet")
-        return 0
+    async def read(session: WriteSession) -> None:
+        print_rows(await status.recent_runs(session, source, limit), as_json, "no runs yet")
 
-    with_database(work)
+    show(read)
 
 
 @app.command("status")
 def show_status(as_json: AsJson = False) -> None:
     """Tell what the database holds, how each source's last run ended, and what waits to be resumed."""
 
-    async def work(engine: AsyncEngine) -> int:
-        async with write_session(engine) as session:
-            overview, latest = await status.overview(session), await status.latest_runs(session)
+    async def read(session: WriteSession) -> None:
+        overview, latest = await status.overview(session), await status.latest_runs(session)
         if as_json:
             print_json({**overview, "latest_runs": latest})
         else:
             print_rows([overview], as_json, "")
             print_rows(latest, as_json, "no runs yet")
-        return 0
 
-    with_database(work)
+    show(read)
 
 
 @app.command()
@@ -229,17 +225,15 @@ def show_report(
 ) -> None:
     """Tell what a run left in the atlas, beside what the source's run before had left; odd changes are marked."""
 
-    async def work(engine: AsyncEngine) -> int:
-        async with write_session(engine) as session:
-            report = await reports.load_report(session, run)
+    async def read(session: WriteSession) -> None:
+        report = await reports.load_report(session, run)
         if as_json:
             print_json(report)
         else:
             print_rows(report["figures"], as_json, "")
             print(reports.summary(report), file=sys.stderr)
-        return 0
 
-    with_database(work)
+    show(read)
 
 
 @quarantine_app.command("list")
@@ -250,24 +244,20 @@ def quarantine_list(
 ) -> None:
     """List the open rows, oldest first, with the reason."""
 
-    async def work(engine: AsyncEngine) -> int:
-        async with write_session(engine) as session:
-            print_rows(await quarantine.list_open(session, run, source), as_json, "quarantine is empty")
-        return 0
+    async def read(session: WriteSession) -> None:
+        print_rows(await quarantine.list_open(session, run, source), as_json, "quarantine is empty")
 
-    with_database(work)
+    show(read)
 
 
 @quarantine_app.command("show")
 def quarantine_show(number: Annotated[int, typer.Argument(help="The row's number in the list.")]) -> None:
     """Print one row as JSON, with the payload as it was received."""
 
-    async def work(engine: AsyncEngine) -> int:
-        async with write_session(engine) as session:
-            print_json(dict((await quarantine.fetch_row(session, number))._mapping))
-        return 0
+    async def read(session: WriteSession) -> None:
+        print_json(dict((await quarantine.fetch_row(session, number))._mapping))
 
-    with_database(work)
+    show(read)
 
 
 @quarantine_app.command("replay")

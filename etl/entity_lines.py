@@ -199,12 +199,6 @@ _LOAD = AtlasLoad()
 _UNCOUNTED = uncounted(_LOAD)
 
 
-def statement_row(subject: int, name: str, value: int) -> RawRow:
-    """Return a statement as a raw row."""
-    payload = {"subject": subject, "property": name, "value": value}
-    return RawRow.from_json(STATEMENTS, f"Q{subject}#{name} > Q{value}", payload)
-
-
 def _line_row(place: int, text: bytes) -> RawRow:
     kept = storable(text[:KEPT_BYTES].decode(errors="backslashreplace"))
     return RawRow(LINES, f"byte {place}", kept or "")

@@ -19,7 +19,7 @@ from db.embedded import database
 from db.errors import AtlasError
 from db.migrations import upgrade
 from db.models.operations import RunStatus
-from db.session import write_engine
+from db.session import WriteSession, write_engine, write_session
 from db.settings import Settings
 from etl import pipeline, progress
 from etl.pipeline import Options, Report
@@ -47,6 +47,17 @@ def with_database(work: Work) -> None:
     """Run work on the migrated database and exit with its code."""
     with _exiting():
         _run(Settings(), work)
+
+
+def show(read: Callable[[WriteSession], Coroutine[Any, Any, None]]) -> None:
+    """Read from the migrated database and print, in one transaction."""
+
+    async def work(engine: AsyncEngine) -> int:
+        async with write_session(engine) as session:
+            await read(session)
+        return 0
+
+    with_database(work)
 
 
 def _run(settings: Settings, work: Work) -> None:

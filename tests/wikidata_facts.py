@@ -1,6 +1,5 @@
 """Real facts of Wikidata as entities in its JSON: statements, names and dates put together, and whole entities."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +93,3 @@ def add_time(
 
 def _add(entity: Entity, property_id: str, snak: dict[str, Any], rank: str) -> None:
     entity["claims"].setdefault(property_id, []).append({"mainsnak": snak, "rank": rank, "type": "statement"})
-
-
-def by_key(found: Iterable[Entity]) -> dict[str, Entity]:
-    """Return entities by their ids."""
-    return {entity["id"]: entity for entity in found}
