@@ -11,7 +11,7 @@ from db.models.atlas import DATE_PARTS
 from db.session import WriteSession
 from db.text import fold
 from etl.edges import EDGE_COLUMNS, publish_edges
-from etl.records import EntityRecord, InfluenceRecord, MentionRecord
+from etl.facts import EntityRecord, InfluenceRecord, MentionRecord
 from etl.staging import Changes, StagedRow, StagedTable, Staging, upsert
 
 FIELD_COLUMNS: dict[str, tuple[str, ...]] = {

@@ -5,7 +5,7 @@ from typing import Any
 from db.bulk import bulk_change
 from db.models.atlas import RelationshipType
 from db.session import WriteSession
-from etl.records import InfluenceRecord
+from etl.facts import InfluenceRecord
 from etl.staging import Changes, Staging, upsert
 
 EDGE_COLUMNS = ("source_id", "type", "target_id", "confidence", "is_derived", "note", "provenance")

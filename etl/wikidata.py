@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from db.dates import HistoricalDate
 from db.models.atlas import Kind, RelationshipType
-from etl.records import EntityRecord
+from etl.facts import EntityRecord
 from etl.source import DatasetTerms
 from etl.staging import StagedRow
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from db.models.atlas import Kind, RelationshipType
 from etl.atlas import AtlasLoad
-from etl.records import EntityRecord, InfluenceRecord, MentionRecord
+from etl.facts import EntityRecord, InfluenceRecord, MentionRecord
 from etl.source import Batch, Checkpoint, DatasetTerms, RawRow, RowError, Source
 
 TERMS = DatasetTerms("test", "Test", "https://example.org/", "CC0 1.0", "https://example.org/cc0", "nobody")

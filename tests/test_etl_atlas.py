@@ -8,8 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from db.keys import internal_id
 from db.models.atlas import Kind
 from etl import pipeline
+from etl.facts import MentionRecord
 from etl.pipeline import Options, Report
-from etl.records import MentionRecord
 from etl.source import RawRow
 from etl.staging import StagedRow
 from tests.rows import Rows

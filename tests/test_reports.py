@@ -10,8 +10,8 @@ from db.models.atlas import Kind
 from db.models.operations import FigureGroup
 from db.session import write_session
 from etl import pipeline
+from etl.facts import EntityRecord
 from etl.pipeline import Options
-from etl.records import EntityRecord
 from etl.reports import compare, is_odd, kind_of_reason, load_report, summary
 from etl.source import RawRow
 from tests.rows import Rows

@@ -6,8 +6,8 @@ import pytest
 
 from db.dates import Precision
 from db.errors import AtlasError
+from etl.facts import EntityRecord, MentionRecord
 from etl.pipeline import transform
-from etl.records import EntityRecord, MentionRecord
 from etl.source import RawRow, RowError, Source, SourceError
 from etl.sources import SOURCES, source_class
 from etl.sources.prerequisites import Prerequisites

@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.models.operations import RunStatus
 from etl import entity_json, pipeline, sparql
+from etl.facts import EntityRecord
 from etl.pipeline import Options, Report
-from etl.records import EntityRecord
 from etl.source import RawRow
 from etl.sources import wikidata_sparql
 from etl.sources.wikidata_sparql import WikidataSparql

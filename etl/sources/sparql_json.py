@@ -17,7 +17,7 @@ import orjson
 from db.dates import HistoricalDate, Precision
 from db.models.atlas import Kind
 from etl.atlas import AtlasLoad
-from etl.records import EntityRecord, MentionRecord
+from etl.facts import EntityRecord, MentionRecord
 from etl.source import Batch, Checkpoint, RawRow, RowError, Source, SourceError
 from etl.wikidata import DATASET, WIKIDATA, relate
 
