@@ -2,9 +2,10 @@
 
     uv run python -m benchmarks.generate 1000000 5000000 graph.json
 
-The same arguments make the same file. Entities are people in the order of their birth; who influenced whom follows
-preferential attachment (the more someone influenced, the likelier they influence the next), and one edge in a
-thousand goes against time within a lifetime, which makes a few cycles.
+The same arguments make the same file. Three entities in ten are concepts and need other concepts, the others are
+people influenced by people, all in the order of their dates. Both degrees follow power laws: what has led to much is
+drawn more often (preferential attachment), and how many edges end at an entity is drawn from a Pareto distribution.
+One draw in a thousand makes two entities of one generation lead to each other: a cycle.
 """
 
 import random
@@ -13,9 +14,15 @@ from collections.abc import Iterator
 
 FIRST_YEAR, LAST_YEAR = -600, 1990
 SEED = 20_261_120
-BACKWARD_SHARE = 0.001
-BACKWARD_WITHIN = 50
-"""How many entities on an edge against time may reach: they are then of one generation."""
+MUTUAL_SHARE = 0.001
+MUTUAL_WITHIN = 5
+"""How many tens of entities apart two that lead to each other may be; ten on is always of the same kind."""
+CONCEPT_DIGITS = frozenset({0, 3, 7})
+"""The last digits of concepts' numbers."""
+PREREQUISITES = 2.5
+"""How many a concept has, on average; people share the other edges."""
+PARETO_SHAPE = 2.0
+MOST_INCOMING = 300
 
 
 def _claim(property_id: str, value: str, kind: str = "wikibase-entityid") -> str:
@@ -34,50 +41,76 @@ def _time(year: int, precision: int) -> str:
     return f'{{"time":"{sign}{digits:04d}-00-00T00:00:00Z","precision":{precision},"calendarmodel":"{calendar}"}}'
 
 
+def is_concept(number: int) -> bool:
+    """Tell whether an entity is a concept; the others are people."""
+    return number % 10 in CONCEPT_DIGITS
+
+
 def influencers(entities: int, edges: int) -> Iterator[set[int]]:
-    """Yield, for each entity from number 1 on, the numbers of those that influenced it: `edges` in all, about."""
+    """Yield, for each entity from number 1 on, the numbers of those that led to it: `edges` in all, about."""
     rng = random.Random(SEED)
-    drawn: list[int] = []
-    per_entity = edges / max(1, entities - 1)
-    owed = 0.0
+    concept_share = len(CONCEPT_DIGITS) / 10
+    people_mean = (edges / entities - concept_share * PREREQUISITES) / (1 - concept_share)
+    # By kind, people first: the entities so far, and each of them as often again as it was drawn.
+    earlier: tuple[list[int], list[int]] = ([], [])
+    drawn: tuple[list[int], list[int]] = ([], [])
+    mutual: dict[int, set[int]] = {}
     for number in range(1, entities + 1):
-        owed += per_entity if number > 1 else 0
-        chosen: set[int] = set()
-        tries = 0
-        while len(chosen) < min(int(owed), number - 1) and tries < 50:
-            tries += 1
-            if rng.random() < BACKWARD_SHARE and number < entities:
-                chosen.add(min(entities, number + rng.randrange(1, BACKWARD_WITHIN)))
-            elif drawn and rng.random() < 0.5:
-                chosen.add(drawn[rng.randrange(len(drawn))])
+        kind = is_concept(number)
+        mean = PREREQUISITES if kind else people_mean
+        incoming = mean * (PARETO_SHAPE - 1) / PARETO_SHAPE * rng.paretovariate(PARETO_SHAPE)
+        wanted = min(int(incoming + rng.random()), MOST_INCOMING, len(earlier[kind]))
+        chosen = mutual.pop(number, set())
+        for _ in range(2 * wanted):
+            if len(chosen) >= wanted:
+                break
+            if rng.random() < MUTUAL_SHARE and (later := number + 10 * rng.randint(1, MUTUAL_WITHIN)) <= entities:
+                mutual.setdefault(later, set()).add(number)
+                chosen.add(later)
             else:
-                chosen.add(rng.randrange(1, number))
-        chosen.discard(number)
-        owed -= len(chosen)
-        drawn.extend(chosen)
+                chosen.add(_draw(rng, earlier[kind], drawn[kind]))
+        earlier[kind].append(number)
+        drawn[kind].extend(chosen)
         yield chosen
+
+
+def _draw(rng: random.Random, earlier: list[int], drawn: list[int]) -> int:
+    pool = drawn if drawn and rng.random() < 0.5 else earlier
+    return pool[int(rng.random() * len(pool))]
 
 
 def lines(entities: int, edges: int) -> Iterator[str]:
     """Yield the dump's lines."""
     yield "["
     for number, chosen in enumerate(influencers(entities, edges), 1):
-        birth = FIRST_YEAR + (LAST_YEAR - FIRST_YEAR) * number // entities
-        claims = [
-            f'"P31":[{_claim("P31", _item(5))}]',
-            f'"P569":[{_claim("P569", _time(birth, 9), "time")}]',
-            f'"P570":[{_claim("P570", _time(birth + 40 + number % 50, 9), "time")}]',
-        ]
+        year = FIRST_YEAR + (LAST_YEAR - FIRST_YEAR) * number // entities
+        claims, what = _concept(number, year) if is_concept(number) else _person(number, year)
         if chosen:
-            claims.append('"P737":[' + ",".join(_claim("P737", _item(one)) for one in sorted(chosen)) + "]")
-        label = f'"en":{{"language":"en","value":"Person {number}"}}'
-        description = f'"en":{{"language":"en","value":"thinker of the year {birth}"}}'
+            led_by = "P279" if is_concept(number) else "P737"
+            claims.append(f'"{led_by}":[' + ",".join(_claim(led_by, _item(one)) for one in sorted(chosen)) + "]")
         end = "" if number == entities else ","
-        yield (
-            f'{{"type":"item","id":"Q{number}","labels":{{{label}}},"descriptions":{{{description}}},'
-            f'"claims":{{{",".join(claims)}}}}}{end}'
-        )
+        yield f'{{"type":"item","id":"Q{number}",{what},"claims":{{{",".join(claims)}}}}}{end}'
     yield "]"
+
+
+def _person(number: int, year: int) -> tuple[list[str], str]:
+    claims = [
+        f'"P31":[{_claim("P31", _item(5))}]',
+        f'"P569":[{_claim("P569", _time(year, 9), "time")}]',
+        f'"P570":[{_claim("P570", _time(year + 40 + number % 50, 9), "time")}]',
+    ]
+    return claims, _terms(f"Person {number}", f"thinker of the year {year}")
+
+
+def _concept(number: int, year: int) -> tuple[list[str], str]:
+    return [f'"P571":[{_claim("P571", _time(year, 9), "time")}]'], _terms(f"Concept {number}", f"idea of {year}")
+
+
+def _terms(label: str, description: str) -> str:
+    def english(text: str) -> str:
+        return f'{{"en":{{"language":"en","value":"{text}"}}}}'
+
+    return f'"labels":{english(label)},"descriptions":{english(description)}'
 
 
 def main() -> None:
