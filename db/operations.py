@@ -8,7 +8,8 @@ from sqlalchemy import BigInteger, ColumnElement, Select, func, literal, or_, se
 from sqlalchemy.dialects.postgresql import distinct_on
 
 from db.models.atlas import Authorship, Entity, Influence, Kind, PrerequisiteCycle, RelationshipType
-from db.models.operations import DataVersion, EtlRun, Quarantine, RawRecord, RunStatus
+from db.models.operations import DataVersion, EtlRun, Quarantine, RunStatus
+from db.models.records import RawRecord
 from db.session import ReadSession
 
 T = TypeVar("T")

@@ -308,7 +308,7 @@ async def _publish(transactions: Transactions, source: Source, staging: Staging,
 
 async def _keep_rows(session: WriteSession, source: Source, staging: Staging) -> None:
     if source.keeps_raw:
-        await staging.keep_raw(session)
+        await staging.keep_raw(session, source.kind)
     await staging.keep_rejects(session, source.name)
     if source.keeps_raw:
         await staging.release(session)

@@ -69,6 +69,7 @@ class ReplaySource(Source):
         self._original = original
         self._rows = rows
         self.name = f"{REPLAY_PREFIX}{original.name}"
+        self.kind = original.kind
         self.load = original.load
         self.datasets = original.datasets
 

@@ -112,6 +112,8 @@ class Source(ABC):
     """A place to load from. `name` identifies it over runs; raw rows' sources start with it."""
 
     name: str
+    kind: str = "atlas"
+    """Names the partition of raw_record that keeps its rows."""
     load: Load
     datasets: tuple[DatasetTerms, ...] = ()
     max_failed_share: float = 0.1

@@ -188,16 +188,21 @@ class Staging:
         unchanged = processed - changes.inserted - changes.updated - failed
         return Counts(processed, changes.inserted, changes.updated, unchanged, failed, changes.retired)
 
-    async def keep_raw(self, session: WriteSession) -> None:
-        """Bring raw_record up to date with the raw rows; one that came back the same is not rewritten."""
+    async def keep_raw(self, session: WriteSession, kind: str) -> None:
+        """Bring raw_record up to date with the raw rows of a kind; one that came back the same is not rewritten."""
         await session.execute(
             f"""
-            INSERT INTO raw_record (source, external_id, payload, run_id)
-            SELECT DISTINCT ON (source, external_id) source, external_id, payload, {self.run_id}
-            FROM {self.table("raw")} ORDER BY source, external_id, row_no DESC
-            ON CONFLICT (source, external_id) DO UPDATE
-            SET payload = excluded.payload, run_id = excluded.run_id, received_at = now()
-            WHERE raw_record.payload <> excluded.payload
+            INSERT INTO raw_record (kind, source, external_id, payload, is_processed, run_id)
+            SELECT DISTINCT ON (source, external_id) '{kind}', source, external_id, payload,
+                   NOT EXISTS (SELECT FROM {self.table("reject")} AS reject WHERE reject.row_no = raw.row_no),
+                   {self.run_id}
+            FROM {self.table("raw")} AS raw ORDER BY source, external_id, row_no DESC
+            ON CONFLICT (kind, source, external_id) DO UPDATE
+            SET payload = excluded.payload, is_processed = excluded.is_processed, run_id = excluded.run_id,
+                received_at = CASE WHEN raw_record.content_hash = excluded.content_hash
+                                   THEN raw_record.received_at ELSE now() END
+            WHERE (raw_record.content_hash, raw_record.is_processed)
+               <> (excluded.content_hash, excluded.is_processed)
             """
         )
 
@@ -207,7 +212,9 @@ class Staging:
             f"""
             INSERT INTO quarantine (source, external_id, payload, field, value, reason, run_id)
             SELECT DISTINCT ON (1, 2)
-                   coalesce(raw.source, reject.source, :source), coalesce(raw.external_id, reject.external_id),
+                   coalesce(reject.source, raw.source, :source),
+                   CASE WHEN reject.source IS NULL THEN coalesce(raw.external_id, reject.external_id)
+                        ELSE reject.external_id END,
                    coalesce(raw.payload, reject.payload), field, value, reason, {self.run_id}
             FROM {self.table("reject")} AS reject LEFT JOIN {self.table("raw")} AS raw USING (row_no)
             ORDER BY 1, 2, row_no DESC, reason

@@ -9,7 +9,7 @@ import strawberry
 from strawberry.scalars import JSON
 
 from db.models.operations import EtlRun as RunModel
-from db.models.operations import RawRecord
+from db.models.records import RawRecord
 from db.operations import RawFilter, count_raw, raw_page
 from graph.context import Info
 from graph.errors import check_text

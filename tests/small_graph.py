@@ -20,7 +20,8 @@ from db.models.atlas import (
     RelationshipType,
 )
 from db.models.base import Base
-from db.models.operations import EtlRun, Quarantine, RawRecord
+from db.models.operations import EtlRun, Quarantine
+from db.models.records import RawRecord
 from db.text import fold
 
 YEAR, CENTURY, DAY = Precision.YEAR, Precision.CENTURY, Precision.DAY
@@ -147,7 +148,10 @@ async def load(engine: AsyncEngine) -> None:
         await connection.execute(insert(Measurement), MEASUREMENT)
         payloads = ['{"big": 123456789012345678901234567890, "ok": "ä"}', '{"n": 1}', "not JSON", "NaN"]
         rows = [(f"test/part{n % 2}", str(n), payload) for n, payload in enumerate(payloads)]
-        records = [{"source": s, "external_id": e, "payload": p, "run_id": 1} for s, e, p in rows]
+        records = [
+            {"kind": "atlas", "source": s, "external_id": e, "payload": p, "is_processed": True, "run_id": 1}
+            for s, e, p in rows
+        ]
         await connection.execute(insert(RawRecord), records)
         await connection.execute(
             insert(Quarantine),

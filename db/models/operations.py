@@ -1,4 +1,4 @@
-"""What the ETL did: runs, raw rows as received, quarantined rows, and the version of the data."""
+"""What the ETL did: runs, quarantined rows, reports, and the version of the data."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -47,18 +47,6 @@ class EtlRun(Base):
         CheckConstraint("status IN ({})".format(", ".join(f"'{status}'" for status in RunStatus)), name="status"),
         Index(None, "source", "id"),
     )
-
-
-class RawRecord(Base):
-    """A row as its source gave it: JSON text, since jsonb would bend numbers, key order and NUL characters."""
-
-    __tablename__ = "raw_record"
-
-    source: Mapped[str] = mapped_column(Text, primary_key=True)
-    external_id: Mapped[str] = mapped_column(Text, primary_key=True)
-    payload: Mapped[str] = mapped_column(Text)
-    run_id: Mapped[int] = mapped_column(ForeignKey("etl_run.id"))
-    received_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=text("now()"))
 
 
 class Quarantine(Base):
