@@ -1,0 +1,132 @@
+"""Records of any source: pages of them, single ones, their raw rows, and how many there are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    ClauseElement,
+    ColumnElement,
+    Executable,
+    Select,
+    Text,
+    cast,
+    func,
+    literal,
+    literal_column,
+    select,
+    tuple_,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.sql.compiler import SQLCompiler
+
+from db.models.records import RawRecord, Record
+from db.record_keys import Position, RecordOrder, RecordPage, Wanted, in_direction, is_descending, page_keys
+from db.session import ReadSession
+
+EXACT_UP_TO = 10_000
+"""So many records are counted one by one; of more, the planner's estimate is told."""
+
+RecordKey = tuple[str, str]
+"""A record's source and its id there."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordRow:
+    """A record as readers get it: `attributes` is JSON text, since parsing would bend large numbers."""
+
+    source: str
+    external_id: str
+    title: str | None
+    value: float | None
+    description: str | None
+    created_at: datetime | None
+    updated_at: datetime | None
+    attributes: str
+    run_id: int
+
+
+_COLUMNS: list[Any] = [
+    Record.source,
+    Record.external_id,
+    Record.title,
+    Record.value,
+    Record.description,
+    Record.created_at,
+    Record.updated_at,
+    cast(Record.attributes, Text),
+    Record.run_id,
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """How many records there are, counted or estimated."""
+
+    count: int
+    is_exact: bool
+
+
+async def record_page(
+    session: ReadSession, wanted: Wanted, order: RecordOrder, page: RecordPage
+) -> tuple[list[tuple[RecordRow, Position]], bool]:
+    """Return a page in the list's own order, and whether there is more beyond it in the direction of paging."""
+    keys = page_keys(wanted, order, page)
+    here = (keys.c.source == Record.source) & (keys.c.external_id == Record.external_id)
+    chosen = select(*_COLUMNS, keys.c.value).select_from(keys).join(Record, here)
+    rows = await session.rows(chosen.order_by(*in_direction(keys, is_descending(order, page))))
+    found = [(RecordRow(*row[:-1]), Position(row[-1], row[0], row[1])) for row in rows[: page.size]]
+    return (found[::-1] if page.backward else found), len(rows) > page.size
+
+
+async def records_by_key(session: ReadSession, keys: Sequence[RecordKey]) -> dict[RecordKey, RecordRow]:
+    """Return the records that exist among the keys."""
+    rows = await session.rows(select(*_COLUMNS).where(_is_one_of((Record.source, Record.external_id), keys)))
+    return {(row[0], row[1]): RecordRow(*row) for row in rows}
+
+
+async def raw_by_key(session: ReadSession, keys: Sequence[RecordKey]) -> dict[RecordKey, RawRecord]:
+    """Return the raw rows of records; of a source that changed its kind, the one that came last."""
+    statement = select(RawRecord).where(_is_one_of((RawRecord.source, RawRecord.external_id), keys))
+    found = await session.scalars(statement.order_by(RawRecord.received_at))
+    return {(raw.source, raw.external_id): raw for raw in found}
+
+
+async def count_records(session: ReadSession, wanted: Wanted) -> Total:
+    """Return how many records there are: exactly up to EXACT_UP_TO, else by the planner's estimate."""
+    matching: Select[Any] = select(literal_column("1")).select_from(Record).where(*wanted.all_conditions())
+    some = matching.limit(EXACT_UP_TO + 1).subquery()
+    count = await session.scalar(select(func.count()).select_from(some)) or 0
+    if count <= EXACT_UP_TO:
+        return Total(count, is_exact=True)
+    plan = (await session.rows(_Explain(matching)))[0][0][0]["Plan"]
+    return Total(max(count, int(plan["Plan Rows"])), is_exact=False)
+
+
+async def counts_by_source(session: ReadSession) -> dict[str, int]:
+    """Return how many records each source has."""
+    return dict(await session.rows(select(Record.source, func.count()).group_by(Record.source)))
+
+
+def _is_one_of(columns: Sequence[InstrumentedAttribute[str]], keys: Sequence[RecordKey]) -> ColumnElement[bool]:
+    """Compare with a list in two parameters, so that lists of every length share one prepared statement."""
+    sources, ids = ([key[place] for key in keys] for place in (0, 1))
+    wanted = func.unnest(literal(sources, ARRAY(Text)), literal(ids, ARRAY(Text))).table_valued("source", "external_id")
+    return tuple_(*columns).in_(select(wanted.c.source, wanted.c.external_id))
+
+
+class _Explain(Executable, ClauseElement):
+    """EXPLAIN of a statement, as JSON."""
+
+    inherit_cache = False
+
+    def __init__(self, statement: ClauseElement) -> None:
+        self.statement = statement
+
+
+@compiles(_Explain)
+def _explain(element: _Explain, compiler: SQLCompiler, **options: Any) -> str:
+    return f"EXPLAIN (FORMAT JSON) {compiler.process(element.statement, **options)}"
