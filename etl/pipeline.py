@@ -312,7 +312,7 @@ async def _keep_rows(session: WriteSession, source: Source, staging: Staging) ->
     await staging.keep_rejects(session, source.name)
     if source.keeps_raw:
         await staging.release(session)
-    elif staging.retiring:
+    if staging.retiring:
         await staging.release_all(session, source.name)
 
 

@@ -99,9 +99,10 @@ def drift(fields: Fields, before: Fields) -> list[dict[str, Any]]:
     found = []
     for field in sorted(fields.keys() | before.keys()):
         now, then = _types(fields.get(field, {})), _types(before.get(field, {}))
-        if now == then or (field in fields and field in before and not (now and then)):
+        is_in_both = field in fields and field in before
+        if is_in_both and (now == then or not now or not then):
             continue
-        change = "NEW" if field not in before else "MISSING" if field not in fields else "RETYPED"
+        change = "RETYPED" if is_in_both else "NEW" if field in fields else "MISSING"
         found.append({"field": field, "change": change, "before": then, "after": now})
     return found
 

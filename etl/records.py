@@ -39,6 +39,8 @@ class RecordLoad:
         await self._reject_repeated(session, staging)
         async with bulk_change(session, "record", staging.table("record")):
             changes = await self._upsert(session, staging)
+        if staging.retiring:
+            await self._drop_former_refusals(session, staging)
         await self._keep_state(session, staging)
         await keep_quality(session, staging, self._source, self._mapped, self._fresh_within_days)
         return changes
@@ -77,6 +79,15 @@ class RecordLoad:
             JOIN {staging.table("record")} AS last ON last.row_no = last_no
             JOIN {staging.table("raw")} AS raw ON raw.row_no = staged.row_no
             WHERE staged.row_no <> last_no AND ({new}) IS DISTINCT FROM ({last})
+            """
+        )
+
+    async def _drop_former_refusals(self, session: WriteSession, staging: Staging) -> None:
+        """Drop raw rows that were refused and that a complete run no longer has; quarantine tells of them still."""
+        await session.execute(
+            f"""
+            DELETE FROM raw_record WHERE source = '{self._source}' AND NOT is_processed AND NOT EXISTS (
+                SELECT FROM {staging.table("raw")} AS raw WHERE raw.external_id = raw_record.external_id)
             """
         )
 
