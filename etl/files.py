@@ -4,22 +4,19 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
 import aiohttp
 
+from etl.http import USER_AGENT, PassingError, asked_to_wait, is_passing
 from etl.source import SourceError
 
 BLOCK_BYTES = 1 << 20
 ATTEMPTS = 8
 """How often in a row a server may fail before the file is given up; each time it is waited for twice as long."""
 LONGEST_WAIT_SECONDS = 300
-USER_AGENT = "chronos-atlas/0.1 (python -m etl; aiohttp)"
-
-_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 class File(Protocol):
@@ -51,14 +48,6 @@ class LocalFile:
             raise SourceError(f"{self.name} cannot be read: {error.strerror or error}") from error
 
 
-class _PassingError(Exception):
-    """The server failed in a way that may pass; `wait_seconds` is what it asked for."""
-
-    def __init__(self, reason: str, wait_seconds: float | None = None) -> None:
-        super().__init__(reason)
-        self.wait_seconds = wait_seconds
-
-
 class RemoteFile:
     """A file of a web server, asked for again from where the connection was lost."""
 
@@ -81,14 +70,14 @@ class RemoteFile:
                             offset += len(block)
                             yield block
                     return
-                except (aiohttp.ClientError, TimeoutError, _PassingError) as error:
+                except (aiohttp.ClientError, TimeoutError, PassingError) as error:
                     failures += 1
                     if failures == ATTEMPTS:
                         raise SourceError(f"{self.name} cannot be read at byte {offset}: {error}") from error
                     await asyncio.sleep(self._wait_seconds(failures, error))
 
     def _wait_seconds(self, failures: int, error: Exception) -> float:
-        if isinstance(error, _PassingError) and error.wait_seconds is not None:
+        if isinstance(error, PassingError) and error.wait_seconds is not None:
             return min(error.wait_seconds, LONGEST_WAIT_SECONDS)
         return float(min(self._first_wait_seconds * 2 ** (failures - 1), LONGEST_WAIT_SECONDS)) * random.uniform(0.5, 1)
 
@@ -109,26 +98,14 @@ class RemoteFile:
                 skip = max(0, skip - len(block))
 
     def _check(self, response: aiohttp.ClientResponse, offset: int) -> None:
-        if response.status in _PASSING:
-            raise _PassingError(f"HTTP {response.status} {response.reason}", _asked_to_wait(response))
+        if is_passing(response.status):
+            raise PassingError(f"HTTP {response.status} {response.reason}", asked_to_wait(response.headers))
         if response.status not in (200, 206) and not (response.status == 416 and offset):
             raise SourceError(f"{self.name} cannot be read: HTTP {response.status} {response.reason}")
         validator = response.headers.get("ETag") or response.headers.get("Last-Modified")
         if self._validator is not None and validator is not None and validator != self._validator:
             raise SourceError(f"{self.name} has changed while it was read: start anew")
         self._validator = validator or self._validator
-
-
-def _asked_to_wait(response: aiohttp.ClientResponse) -> float | None:
-    asked = response.headers.get("Retry-After", "").strip()
-    if asked.isdigit():
-        return float(asked)
-    try:
-        return max(
-            0.0, parsedate_to_datetime(asked).timestamp() - parsedate_to_datetime(response.headers["Date"]).timestamp()
-        )
-    except (KeyError, ValueError):
-        return None
 
 
 def is_url(text: str) -> bool:

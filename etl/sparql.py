@@ -10,9 +10,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import partial
 from http.client import HTTPException, HTTPResponse
 from importlib.metadata import version
@@ -26,6 +23,7 @@ import stamina
 from SPARQLWrapper import JSON, POST, SPARQLWrapper
 from SPARQLWrapper.SPARQLExceptions import EndPointInternalError, SPARQLWrapperException
 
+from etl.http import parse_retry_after
 from etl.source import SourceError
 
 PUBLIC_ENDPOINT = "https://query.wikidata.org/sparql"
@@ -272,19 +270,6 @@ def _refusal(url: str, error: HTTPError | SPARQLWrapperException) -> SourceError
     if error.code == 403:
         return SourceError(f"{url} refuses this client (403 {error.reason}): is the contact a real one?")
     return SourceError(f"{url} refuses the query: {status}")
-
-
-def parse_retry_after(value: str | None, now: datetime | None = None) -> float | None:
-    """Return the seconds a Retry-After header names, as a number or a date; None when it names none."""
-    if value is None:
-        return None
-    with suppress(ValueError):
-        return max(0.0, float(int(value)))
-    with suppress(ValueError):
-        at = parsedate_to_datetime(value)
-        at = at if at.tzinfo else at.replace(tzinfo=UTC)
-        return max(0.0, (at - (now or datetime.now(UTC))).total_seconds())
-    return None
 
 
 def _backoff(error: Exception) -> bool | float:

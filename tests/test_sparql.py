@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl import sparql
+from etl.http import parse_retry_after
 from etl.source import SourceError
 from etl.sparql import (
     Budget,
@@ -17,7 +18,6 @@ from etl.sparql import (
     QueryTimeoutError,
     check_endpoint,
     parse_answer,
-    parse_retry_after,
 )
 from tests import oxigraph
 from tests.faulty_endpoint import Reply, rows, serving
