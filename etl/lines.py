@@ -1,19 +1,17 @@
 """Lines of a big file of JSON, plain or packed, in chunks small enough for memory; nothing is unpacked on disk."""
 
 import asyncio
-import bz2
 import hashlib
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol, cast
 
 import orjson
-from isal import igzip_lib
 
 from etl.files import File
+from etl.packing import BROKEN, Codec, Inflater, codec_of
 from etl.source import SourceError
 
 CHUNK_BYTES = 8 << 20
@@ -47,32 +45,11 @@ class Chunk:
         return self.offset + len(self.data)
 
 
-class _Inflater(Protocol):
-    """Python's `bz2.BZ2Decompressor` and what has its methods."""
-
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def needs_input(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, max_length: int) -> bytes: ...
-
-
-def _gunzip() -> _Inflater:
-    inflater: _Inflater = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
-    return inflater
-
-
-_BROKEN: tuple[type[Exception], ...] = (OSError, cast("type[Exception]", igzip_lib.IsalError))
-_CODECS: dict[bytes, Callable[[], _Inflater]] = {b"\x1f\x8b": _gunzip, b"BZ": bz2.BZ2Decompressor}
-
-
 @dataclass(frozen=True, slots=True)
 class Layout:
     """What a file's first bytes tell: how it is packed and written, and a digest by which to know it again."""
 
-    codec: Callable[[], _Inflater] | None
+    codec: Codec | None
     form: Form
     digest: str
 
@@ -89,18 +66,18 @@ async def sniff(file: File, digest_bytes: int | None = None) -> tuple[Layout, in
             if len(head) >= HEAD_BYTES:
                 break
     head = head[: digest_bytes or HEAD_BYTES]
-    codec = _CODECS.get(head[:2])
+    codec = codec_of(head)
     text = _first(codec, head, file)
     form = Form.DOCUMENT if _DOCUMENT.match(text) else Form.ARRAY if text.lstrip()[:1] == b"[" else Form.LINES
     return Layout(codec, form, hashlib.blake2b(head, digest_size=8).hexdigest()), len(head)
 
 
-def _first(codec: Callable[[], _Inflater] | None, head: bytes, file: File) -> bytes:
+def _first(codec: Codec | None, head: bytes, file: File) -> bytes:
     if codec is None:
         return head
     try:
         return codec().decompress(head, HEAD_BYTES)
-    except _BROKEN as error:
+    except BROKEN as error:
         raise SourceError(f"{file.name} cannot be unpacked: {error}") from error
 
 
@@ -173,9 +150,9 @@ async def _content(file: File, layout: Layout, skip: int) -> AsyncGenerator[byte
                 skip = max(0, skip - len(piece))
 
 
-async def _unpacked(file: File, codec: Callable[[], _Inflater]) -> AsyncGenerator[bytes, None]:
+async def _unpacked(file: File, codec: Codec) -> AsyncGenerator[bytes, None]:
     """Yield what one packed stream or several in a row hold; raises SourceError when the last is cut or broken."""
-    inflater: _Inflater | None = None
+    inflater: Inflater | None = None
     async with aclosing(file.blocks()) as blocks:
         async for block in blocks:
             data = block
@@ -184,7 +161,7 @@ async def _unpacked(file: File, codec: Callable[[], _Inflater]) -> AsyncGenerato
                     inflater = codec()
                 try:
                     piece = await asyncio.to_thread(inflater.decompress, data, _INFLATED_BYTES)
-                except _BROKEN as error:
+                except BROKEN as error:
                     raise SourceError(f"{file.name} cannot be unpacked: {error}") from error
                 if piece:
                     yield piece

@@ -1,6 +1,4 @@
-import bz2
 import gzip
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,17 +6,10 @@ import pytest
 from etl.files import LocalFile
 from etl.lines import Chunk, Form, read_chunks, sniff
 from etl.source import SourceError
+from tests.packed import PACKED
 
 LINES = b"".join(b'{"id":"Q%d"},\n' % number for number in range(1, 400))
 ARRAY = b"[\n" + LINES + b"{}\n]\n"
-PACKED: dict[str, Callable[[bytes], bytes]] = {
-    "plain": lambda data: data,
-    "gzip": gzip.compress,
-    "bzip2": bz2.compress,
-    "gzip of two": lambda data: gzip.compress(data[:1000]) + gzip.compress(data[1000:]),
-    "gzip padded": lambda data: gzip.compress(data) + b"\0" * 100,
-    "bzip2 of two": lambda data: bz2.compress(data[:1000]) + bz2.compress(data[1000:]),
-}
 
 
 async def read(path: Path, offset: int = 0) -> list[Chunk]:
