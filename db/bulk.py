@@ -1,7 +1,7 @@
 """Bulk changes of a table: what is worth doing differently when most of it is new."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from db.session import WriteSession
 
@@ -19,30 +19,45 @@ async def bulk_change(session: WriteSession, table: str, source: str) -> AsyncIt
     for the block and made again after it, all in the session's transaction: readers of the table wait for its end.
     """
     await session.execute(f"SET LOCAL work_mem = '{MEMORY}'")
+    # Comparing a load with its table reads much and finds little, which PostgreSQL does not expect: it would not
+    # share the work between processes.
+    await session.execute("SET LOCAL parallel_tuple_cost = 0.001")
     await session.execute(f"ANALYZE {source}")
     if not await _outgrows(session, source, table):
         yield False
         return
     await session.execute(f"SET LOCAL maintenance_work_mem = '{INDEX_MEMORY}'")
-    constraints = await session.execute(
-        "SELECT quote_ident(conname) AS name, pg_get_constraintdef(oid) AS definition FROM pg_constraint"
-        f" WHERE conrelid = '{table}'::regclass AND contype = 'f' ORDER BY conname"
-    )
     indexes = await session.execute(
         "SELECT indexrelid::regclass::text AS name, pg_get_indexdef(indexrelid) AS definition FROM pg_index"
         f" WHERE indrelid = '{table}'::regclass AND NOT indisunique ORDER BY 1"
     )
-    foreign_keys, plain_indexes = constraints.all(), indexes.all()
-    for key in foreign_keys:
-        await session.execute(f"ALTER TABLE {table} DROP CONSTRAINT {key.name}")
-    for index in plain_indexes:
-        await session.execute(f"DROP INDEX {index.name}")
-    yield True
-    for index in plain_indexes:
-        await session.execute(index.definition)
-    for key in foreign_keys:
-        await session.execute(f"ALTER TABLE {table} ADD CONSTRAINT {key.name} {key.definition}")
+    plain_indexes = indexes.all()
+    async with _without_constraints(session, table, "f"):
+        for index in plain_indexes:
+            await session.execute(f"DROP INDEX {index.name}")
+        yield True
+        for index in plain_indexes:
+            await session.execute(index.definition)
     await session.execute(f"ANALYZE {table}")
+
+
+def without_primary_key(session: WriteSession, table: str) -> AbstractAsyncContextManager[None]:
+    """Drop a table's primary key for the block, to which no foreign key may refer, and build it after it."""
+    return _without_constraints(session, table, "p")
+
+
+@asynccontextmanager
+async def _without_constraints(session: WriteSession, table: str, kind: str) -> AsyncIterator[None]:
+    found = await session.execute(
+        "SELECT quote_ident(conname) AS name, pg_get_constraintdef(oid) AS definition FROM pg_constraint"
+        f" WHERE conrelid = '{table}'::regclass AND contype = '{kind}' ORDER BY conname"
+    )
+    constraints = found.all()
+    for constraint in constraints:
+        await session.execute(f"ALTER TABLE {table} DROP CONSTRAINT {constraint.name}")
+    yield
+    for constraint in constraints:
+        await session.execute(f"ALTER TABLE {table} ADD CONSTRAINT {constraint.name} {constraint.definition}")
 
 
 async def _outgrows(session: WriteSession, source: str, table: str) -> bool:

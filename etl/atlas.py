@@ -42,6 +42,8 @@ class AtlasLoad:
         StagedTable("entity", "entity", ENTITY_COLUMNS, {"covers": "text"} | dict.fromkeys(KEY_COLUMNS, "bigint[]")),
         StagedTable("mention", "entity", MENTION_COLUMNS, counts=False),
         StagedTable("influence", "influence", EDGE_COLUMNS, {"joins": "entity_kind"}),
+        # Edges that are staged but, between entities of these kinds, not drawn.
+        StagedTable("misfit", "influence", ("type",), counts=False),
         StagedTable("authorship", "authorship", ("work_id", "agent_id", "dataset")),
     )
 
@@ -66,8 +68,8 @@ class AtlasLoad:
         covers = await session.execute(f"SELECT DISTINCT covers FROM {staging.table('entity')} ORDER BY covers")
         async with bulk_change(session, "entity", staging.table("entity")):
             for (fields,) in covers.all():
-                changes += await _upsert_described(session, staging, fields)
-            await _insert_mentioned(session, staging)
+                changes += await _merge_described(session, staging, fields)
+            await _merge_mentioned(session, staging)
         changes += await publish_edges(session, staging)
         return changes + await _publish_authorships(session, staging)
 
@@ -183,35 +185,50 @@ async def _name_references(session: WriteSession, staging: Staging) -> None:
         )
 
 
-async def _upsert_described(session: WriteSession, staging: Staging, covers: str) -> Changes:
+async def _merge_described(session: WriteSession, staging: Staging, covers: str) -> Changes:
     """Merge the entities whose records speak about the same fields: those fields are set, the others stay."""
     columns = ("kind", *(c for field in covers.split(",") if field for c in FIELD_COLUMNS[field]))
     names = ", ".join(columns)
+    newest = f"""
+        (SELECT DISTINCT ON (id) id, key, dataset, false AS is_stub, {names}
+         FROM {staging.accepted("entity")} AS staged WHERE covers = '{covers}' ORDER BY id, row_no DESC) AS staged
+    """
     changing = (*columns, "is_stub")
-    updates = ", ".join(f"{column} = excluded.{column}" for column in (*changing, "dataset", "run_id"))
-    old, new = (", ".join(f"{row}.{column}" for column in changing) for row in ("entity", "excluded"))
-    return await upsert(
-        session,
+    old, new = (", ".join(f"{row}.{column}" for column in changing) for row in ("kept", "staged"))
+    updated = await session.execute(
         f"""
-        INSERT INTO entity (id, key, dataset, run_id, is_stub, {names})
-        SELECT DISTINCT ON (id) id, key, dataset, {staging.run_id}, false, {names}
-        FROM {staging.accepted("entity")} AS staged WHERE covers = '{covers}'
-        ORDER BY id, row_no DESC
-        ON CONFLICT (id) DO UPDATE SET {updates} WHERE ({old}) IS DISTINCT FROM ({new})
-        """,
-    )
-
-
-async def _insert_mentioned(session: WriteSession, staging: Staging) -> None:
-    """Add entities that are only mentioned; of one that is there, at most a missing name is filled in."""
-    await session.execute(
-        f"""
-        INSERT INTO entity (id, key, kind, is_stub, dataset, run_id, name, name_folded)
-        SELECT DISTINCT ON (id) id, key, kind, true, dataset, {staging.run_id}, name, name_folded
-        FROM {staging.accepted("mention")} AS staged
-        ORDER BY id, name IS NULL, kind, row_no
-        ON CONFLICT (id) DO UPDATE
-        SET name = excluded.name, name_folded = excluded.name_folded, run_id = excluded.run_id
-        WHERE entity.is_stub AND entity.name IS NULL AND excluded.name IS NOT NULL
+        UPDATE entity AS kept
+        SET run_id = {staging.run_id}, {", ".join(f"{column} = staged.{column}" for column in (*changing, "dataset"))}
+        FROM {newest} WHERE kept.id = staged.id AND ({old}) IS DISTINCT FROM ({new})
         """
     )
+    inserted = await session.execute(
+        f"""
+        INSERT INTO entity (id, key, dataset, is_stub, {names}, run_id)
+        SELECT *, {staging.run_id} FROM {newest} WHERE {_IS_UNKNOWN} ORDER BY id
+        """
+    )
+    return Changes(inserted=inserted.rowcount, updated=updated.rowcount)
+
+
+async def _merge_mentioned(session: WriteSession, staging: Staging) -> None:
+    """Add entities that are only mentioned; of one that is there, at most a missing name is filled in."""
+    mentioned = f"""
+        (SELECT DISTINCT ON (id) id, key, kind, true AS is_stub, dataset, name, name_folded
+         FROM {staging.accepted("mention")} AS staged ORDER BY id, name IS NULL, kind, row_no) AS staged
+    """
+    await session.execute(
+        f"""
+        UPDATE entity AS kept SET name = staged.name, name_folded = staged.name_folded, run_id = {staging.run_id}
+        FROM {mentioned} WHERE kept.id = staged.id AND kept.is_stub AND kept.name IS NULL AND staged.name IS NOT NULL
+        """
+    )
+    await session.execute(
+        f"""
+        INSERT INTO entity (id, key, kind, is_stub, dataset, name, name_folded, run_id)
+        SELECT *, {staging.run_id} FROM {mentioned} WHERE {_IS_UNKNOWN} ORDER BY id
+        """
+    )
+
+
+_IS_UNKNOWN = "NOT EXISTS (SELECT FROM entity AS kept WHERE kept.id = staged.id)"

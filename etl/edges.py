@@ -1,12 +1,13 @@
 """How a run's edges are merged into the graph: what they may join, when, and what becomes of those not made again."""
 
+from contextlib import nullcontext
 from typing import Any
 
-from db.bulk import bulk_change
+from db.bulk import bulk_change, without_primary_key
 from db.models.atlas import RelationshipType
 from db.session import WriteSession
 from etl.facts import InfluenceRecord
-from etl.staging import Changes, Staging, upsert
+from etl.staging import Changes, Staging
 
 EDGE_COLUMNS = ("source_id", "type", "target_id", "confidence", "is_derived", "note", "provenance")
 
@@ -26,18 +27,28 @@ _REASON = """source.key || ' begins in ' || source.start_year || ', after ' || t
 
 async def publish_edges(session: WriteSession, staging: Staging) -> Changes:
     """Merge the staged edges, whose entities are published already."""
+    gone = staging.table("gone")
+    await session.execute(f"CREATE TABLE {gone} AS SELECT source_id, type, target_id FROM influence WITH NO DATA")
+    await session.execute(f"ALTER TABLE {gone} ADD statements text[]")
     changes = await _evict_impossible(session, staging)
     async with bulk_change(session, "influence", staging.table("influence")) as outgrows:
-        fresh = staging.table("influence")
-        if not outgrows:
-            fresh = staging.table("fresh")
-            await _find_fresh(session, staging, fresh)
-        changes += await _drop_misfits(session, fresh)
+        changes += await _drop_misfits(session, staging, gone)
+        if outgrows:
+            fresh, suspects = staging.table("influence"), "influence"
+        else:
+            differing = staging.table("differing")
+            await _compare(session, staging, differing)
+            fresh = f"(SELECT * FROM {differing} WHERE is_fresh)"
+            suspects = f"""(SELECT DISTINCT kept_source_id AS source_id, kept_type AS type, kept_target_id AS target_id
+                            FROM {differing} WHERE is_suspect)"""
         await _reject_impossible(session, staging, fresh)
-        changes += await _upsert(session, staging, fresh)
-    if not outgrows:
-        await session.execute(f"DROP TABLE {fresh}")
-    return changes + await _retire(session, staging)
+        await _find_gone(session, staging, suspects, gone)
+        changes += await _update(session, staging, fresh)
+        async with without_primary_key(session, "influence") if outgrows else nullcontext():
+            changes += await _insert(session, staging, fresh)
+        changes += await _retire(session, staging, gone)
+    await session.execute(f"DROP TABLE IF EXISTS {gone}, {staging.table('differing')}")
+    return changes
 
 
 def replayed(payload: dict[str, Any]) -> list[InfluenceRecord]:
@@ -58,29 +69,66 @@ def replayed(payload: dict[str, Any]) -> list[InfluenceRecord]:
     ]
 
 
-async def _find_fresh(session: WriteSession, staging: Staging, fresh: str) -> None:
-    """Put the staged edges that are not stored as they are into a table: of a load without news, none."""
-    await session.execute(
-        f"""
-        CREATE TABLE {fresh} AS
-        SELECT staged.* FROM {staging.accepted("influence")} AS staged
-        LEFT JOIN influence AS kept ON {_SAME_EDGE}
-        WHERE kept.source_id IS NULL OR NOT kept.provenance @> staged.provenance
-           OR kept.note IS DISTINCT FROM coalesce(staged.note, kept.note)
-        """
-    )
+async def _drop_misfits(session: WriteSession, staging: Staging, gone: str) -> Changes:
+    """Drop derived edges between kinds their rule is not for: no statement is lost, a conclusion is not drawn.
 
-
-async def _drop_misfits(session: WriteSession, fresh: str) -> Changes:
-    """Drop derived edges between kinds their rule is not for: no statement is lost, a conclusion is not drawn."""
+    One that was drawn earlier, while its ends were thought to be of other kinds, is gone. A run published before, in
+    part, may have dropped some already.
+    """
+    misfit = staging.table("misfit")
+    before = await session.execute(f"WITH earlier AS (DELETE FROM {misfit} RETURNING 1) SELECT count(*) FROM earlier")
     dropped = await session.execute(
         f"""
-        DELETE FROM {fresh} AS edge USING entity AS source, entity AS target
-        WHERE edge.joins IS NOT NULL AND source.id = edge.source_id AND target.id = edge.target_id
-          AND (source.kind <> edge.joins OR target.kind <> edge.joins)
+        INSERT INTO {misfit} (row_no, type)
+        SELECT edge.row_no, edge.type FROM {staging.table("influence")} AS edge {_ENDS}
+        WHERE edge.joins IS NOT NULL AND (source.kind <> edge.joins OR target.kind <> edge.joins)
         """
     )
-    return Changes(dropped=dropped.rowcount)
+    await session.execute(
+        f"""
+        INSERT INTO {gone}
+        SELECT source_id, type, target_id, array_agg(DISTINCT statement)
+        FROM {misfit} JOIN {staging.table("influence")} AS staged USING (row_no, type)
+             JOIN influence AS kept USING (source_id, type, target_id),
+             jsonb_object_keys(staged.provenance) AS statement
+        WHERE kept.provenance ? statement
+        GROUP BY source_id, type, target_id
+        """
+    )
+    return Changes(dropped=dropped.rowcount - int(before.scalar_one()))
+
+
+def _drawn(staging: Staging, fresh: str) -> str:
+    """Return a subquery of the fresh edges that are neither rejected nor misfits."""
+    return f"""
+        (SELECT * FROM {staging.accepted_of(fresh)} AS edge WHERE joins IS NULL OR NOT EXISTS (
+            SELECT FROM {staging.table("misfit")} AS misfit
+            WHERE misfit.row_no = edge.row_no AND misfit.type = edge.type))
+    """
+
+
+async def _compare(session: WriteSession, staging: Staging, differing: str) -> None:
+    """Put what staged and stored edges do not have in common into a table: of a load without news, nothing.
+
+    A staged edge is fresh when it is not stored as it is. A stored edge is suspect when no staged one says all that
+    it says, of what may be retired: nearly all are cleared so, and only the rest looked at statement by statement.
+    """
+    is_fresh = """staged.row_no IS NOT NULL AND (kept.source_id IS NULL OR NOT kept.provenance @> staged.provenance
+                  OR kept.note IS DISTINCT FROM coalesce(staged.note, kept.note))"""
+    is_suspect = """kept.provenance ?| CAST(:retiring AS text[])
+                    AND (staged.row_no IS NULL OR NOT staged.provenance @> kept.provenance)"""
+    # Without anything to retire only the stored edges that are staged again are read.
+    join = "FULL" if staging.retiring else "LEFT"
+    await session.execute(
+        f"""
+        CREATE TABLE {differing} AS
+        SELECT staged.*, {is_fresh} AS is_fresh, {is_suspect} AS is_suspect,
+               kept.source_id AS kept_source_id, kept.type AS kept_type, kept.target_id AS kept_target_id
+        FROM {_drawn(staging, staging.table("influence"))} AS staged {join} JOIN influence AS kept ON {_SAME_EDGE}
+        WHERE ({is_fresh}) OR ({is_suspect})
+        """,
+        retiring=list(staging.retiring),
+    )
 
 
 async def _reject_impossible(session: WriteSession, staging: Staging, fresh: str) -> None:
@@ -88,7 +136,7 @@ async def _reject_impossible(session: WriteSession, staging: Staging, fresh: str
         session,
         f"""
         SELECT edge.row_no, {_EXTERNAL_ID}, {_PAYLOAD}, 'source', source.key, {_REASON}
-        FROM {fresh} AS edge {_ENDS} WHERE {_IMPOSSIBLE}
+        FROM {_drawn(staging, fresh)} AS edge {_ENDS} WHERE {_IMPOSSIBLE}
         """,
     )
 
@@ -119,67 +167,86 @@ async def _evict_impossible(session: WriteSession, staging: Staging) -> Changes:
     return Changes(retired=evicted.rowcount)
 
 
-async def _upsert(session: WriteSession, staging: Staging, fresh: str) -> Changes:
-    """Merge edges: statements add up, the same statement again changes nothing."""
-    return await upsert(
-        session,
-        f"""
-        INSERT INTO influence AS kept ({", ".join(EDGE_COLUMNS)}, run_id)
+def _merged(staging: Staging, fresh: str, where: str) -> str:
+    """Return a query of the fresh edges for which a condition holds, each with all of its staged statements."""
+    return f"""
         SELECT source_id, type, target_id,
                CASE count(*) WHEN 1 THEN max(confidence)
-                             ELSE provenance_confidence(provenance_merge(provenance ORDER BY row_no)) END,
-               bool_and(is_derived), max(note), provenance_merge(provenance ORDER BY row_no), {staging.run_id}
-        FROM {staging.accepted_of(fresh)} AS staged
+                             ELSE provenance_confidence(provenance_merge(provenance ORDER BY row_no)) END AS confidence,
+               bool_and(is_derived) AS is_derived, max(note) AS note,
+               provenance_merge(provenance ORDER BY row_no) AS provenance
+        FROM {_drawn(staging, fresh)} AS staged
+        WHERE {where} (SELECT FROM influence AS kept WHERE {_SAME_EDGE})
         GROUP BY source_id, type, target_id ORDER BY source_id, type, target_id
-        ON CONFLICT (source_id, type, target_id) DO UPDATE
-        SET provenance = kept.provenance || excluded.provenance,
-            confidence = provenance_confidence(kept.provenance || excluded.provenance),
-            is_derived = NOT jsonb_path_exists(
-                kept.provenance || excluded.provenance, '$.* ? (@.derived == false)'),
-            note = coalesce(excluded.note, kept.note),
-            run_id = excluded.run_id
-        WHERE (kept.provenance || excluded.provenance, coalesce(excluded.note, kept.note))
-              IS DISTINCT FROM (kept.provenance, kept.note)
-        """,
+    """
+
+
+async def _update(session: WriteSession, staging: Staging, fresh: str) -> Changes:
+    """Merge fresh edges into those that are stored: statements add up, the same statement again changes nothing."""
+    merged = "kept.provenance || staged.provenance"
+    updated = await session.execute(
+        f"""
+        UPDATE influence AS kept
+        SET provenance = {merged}, confidence = provenance_confidence({merged}), is_derived = {_is_derived(merged)},
+            note = coalesce(staged.note, kept.note), run_id = {staging.run_id}
+        FROM ({_merged(staging, fresh, "EXISTS")}) AS staged
+        WHERE {_SAME_EDGE}
+          AND ({merged}, coalesce(staged.note, kept.note)) IS DISTINCT FROM (kept.provenance, kept.note)
+        """
     )
+    return Changes(updated=updated.rowcount)
 
 
-async def _retire(session: WriteSession, staging: Staging) -> Changes:
-    """Take away statements that a complete run did not make again, and edges without any left."""
+async def _insert(session: WriteSession, staging: Staging, fresh: str) -> Changes:
+    """Add the fresh edges that are not stored."""
+    inserted = await session.execute(
+        f"""
+        INSERT INTO influence ({", ".join(EDGE_COLUMNS)}, run_id)
+        SELECT {", ".join(EDGE_COLUMNS)}, {staging.run_id} FROM ({_merged(staging, fresh, "NOT EXISTS")}) AS merged
+        """
+    )
+    return Changes(inserted=inserted.rowcount)
+
+
+def _is_derived(provenance: str) -> str:
+    return f"NOT jsonb_path_exists({provenance}, '$.* ? (@.derived == false)')"
+
+
+async def _find_gone(session: WriteSession, staging: Staging, suspects: str, gone: str) -> None:
+    """Find the stored statements that a complete run did not make again."""
     if not staging.retiring:
-        return Changes()
-    gone = staging.table("gone")
-    # Of nearly all edges a staged one says all they say; only the rest are looked at statement by statement.
+        return
     await session.execute(
         f"""
-        CREATE TABLE {gone} AS
-        WITH suspect AS (
-            SELECT kept.* FROM influence AS kept WHERE kept.provenance ?| :provenance AND NOT EXISTS (
-                SELECT FROM {staging.table("influence")} AS staged
-                WHERE {_SAME_EDGE} AND staged.provenance @> kept.provenance)
-        )
-        SELECT kept.source_id, kept.type, kept.target_id, array_agg(statement) AS statements
-        FROM suspect AS kept, jsonb_object_keys(kept.provenance) AS statement
-        WHERE statement = ANY(:provenance) AND NOT EXISTS (
-            SELECT FROM {staging.accepted("influence")} AS staged WHERE {_SAME_EDGE} AND staged.provenance ? statement)
-        GROUP BY kept.source_id, kept.type, kept.target_id
+        INSERT INTO {gone}
+        SELECT source_id, type, target_id, array_agg(statement)
+        FROM {suspects} AS suspect JOIN influence AS kept USING (source_id, type, target_id),
+             jsonb_object_keys(kept.provenance) AS statement
+        WHERE statement = ANY(:retiring) AND NOT EXISTS (
+            SELECT FROM {_drawn(staging, staging.table("influence"))} AS staged
+            WHERE {_SAME_EDGE} AND staged.provenance ? statement)
+        GROUP BY source_id, type, target_id
         """,
-        provenance=list(staging.retiring),
+        retiring=list(staging.retiring),
     )
+
+
+async def _retire(session: WriteSession, staging: Staging, gone: str) -> Changes:
+    """Take away the statements that are gone, and edges without any left."""
+    staged = f"""
+        (SELECT source_id, type, target_id, array_agg(statement) AS statements
+         FROM {gone}, unnest(statements) AS statement GROUP BY source_id, type, target_id) AS staged
+    """
+    left = "kept.provenance - staged.statements"
     weakened = await session.execute(
         f"""
         UPDATE influence AS kept
-        SET provenance = kept.provenance - staged.statements, run_id = {staging.run_id},
-            confidence = provenance_confidence(kept.provenance - staged.statements),
-            is_derived = NOT jsonb_path_exists(kept.provenance - staged.statements, '$.* ? (@.derived == false)')
-        FROM {gone} AS staged WHERE {_SAME_EDGE} AND kept.provenance - staged.statements <> '{{}}'
+        SET provenance = {left}, confidence = provenance_confidence({left}), is_derived = {_is_derived(left)},
+            run_id = {staging.run_id}
+        FROM {staged} WHERE {_SAME_EDGE} AND {left} <> '{{}}'
         """
     )
     edges = await session.execute(
-        f"""
-        DELETE FROM influence AS kept USING {gone} AS staged
-        WHERE {_SAME_EDGE} AND kept.provenance - staged.statements = '{{}}'
-        """
+        f"DELETE FROM influence AS kept USING {staged} WHERE {_SAME_EDGE} AND {left} = '{{}}'"
     )
-    await session.execute(f"DROP TABLE {gone}")
     return Changes(retired=weakened.rowcount + edges.rowcount)

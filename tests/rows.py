@@ -55,6 +55,7 @@ class Rows(Source):
                 type=RelationshipType(value.get("type", "INFLUENCED")),
                 confidence=value.get("confidence", 0.9),
                 derived=value.get("derived", False),
+                joins=value.get("joins"),
                 dataset="test",
                 rule=value["rule"],
             ),

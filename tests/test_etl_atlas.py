@@ -78,6 +78,27 @@ async def test_edge_that_later_dates_forbid_is_quarantined(engine: AsyncEngine) 
     assert await query(engine, "SELECT source, external_id FROM quarantine") == [("names", "Q1 INFLUENCED Q2")]
 
 
+CONCLUSION = EDGE | {"derived": True, "joins": "AGENT"}
+
+
+async def test_conclusion_is_taken_back_when_an_end_turns_out_to_be_of_another_kind(engine: AsyncEngine) -> None:
+    assert (await load(engine, CONCLUSION)).counts.inserted == 1
+    counts = (await load(engine, CONCLUSION, {"id": "Q2", "kind": "WORK"})).counts
+    assert (counts.processed, counts.updated, counts.retired) == (1, 1, 1)
+    assert await query(engine, "SELECT count(*) FROM influence") == [(0,)]
+
+
+async def test_conclusion_is_drawn_when_its_end_is_of_the_kind_after_all(engine: AsyncEngine) -> None:
+    rows: list[dict[str, Any]] = [CONCLUSION, {"id": "Q2", "kind": "WORK"}, {"id": "Q2", "kind": "AGENT"}]
+    partial = Rows(rows[:2])
+    partial.problems.append("the third could not be read")
+    report = await pipeline.run(engine, partial, Options())
+    assert (report.counts.processed, report.counts.inserted) == (1, 1)
+    counts = (await pipeline.resume(engine, Rows(rows), Options(), report.run)).counts
+    assert (counts.processed, counts.inserted, counts.updated, counts.unchanged) == (3, 1, 1, 1)
+    assert await query(engine, "SELECT count(*) FROM influence") == [(1,)]
+
+
 class Complete(Rows):
     keeps_raw = False
     speaks_for = ("test/P184",)
