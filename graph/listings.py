@@ -21,7 +21,16 @@ from db.text import fold
 from graph.atlas import DEFAULT_FIRST, Agent, Entity, First
 from graph.context import Info
 from graph.errors import bad_input, check_text
-from graph.pagination import Connection, check_first, connection, cut, decode_cursor, encode_cursor, resolved
+from graph.pagination import (
+    Connection,
+    check_first,
+    check_window,
+    connection,
+    cut,
+    decode_cursor,
+    encode_cursor,
+    resolved,
+)
 from graph.scalars import Year, described, given, given_items
 
 SEARCH_CURSOR = "SEARCH"
@@ -149,11 +158,7 @@ async def _entities(
 
 
 def _page(order: EntityOrder, first: int | None, after: str | None, last: int | None, before: str | None) -> EntityPage:
-    if (first is not None or after is not None) and (last is not None or before is not None):
-        raise bad_input("first and after page forwards, last and before backwards: give only one of the two pairs")
-    backward = last is not None or before is not None
-    size = check_first(last, "last") if last is not None else check_first(20 if first is None else first)
-    cursor = before if backward else after
+    size, cursor, backward = check_window(first, after, last, before)
     position = None if cursor is None else decode_cursor(cursor, order, _value_type(order), int)
     return EntityPage(size, (position[0], position[1]) if position else None, backward)
 

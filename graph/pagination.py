@@ -13,6 +13,7 @@ from graph.errors import bad_input
 from graph.scalars import BigInt
 
 MAX_PAGE = 100
+DEFAULT_PAGE = 20
 TOTAL_COUNT = "How many entries there are on all pages. It is counted only when you ask, which takes longer."
 
 T = TypeVar("T")
@@ -83,6 +84,17 @@ def check_first(first: int, name: str = "first") -> int:
     if not 0 <= first <= MAX_PAGE:
         raise bad_input(f"{name} is {first}: give 0 to {MAX_PAGE}")
     return first
+
+
+def check_window(
+    first: int | None, after: str | None, last: int | None, before: str | None
+) -> tuple[int, str | None, bool]:
+    """Return a page's size, the cursor it begins from, and whether it goes backwards; raises RequestError."""
+    if (first is not None or after is not None) and (last is not None or before is not None):
+        raise bad_input("first and after page forwards, last and before backwards: give only one of the two pairs")
+    if last is not None or before is not None:
+        return check_first(DEFAULT_PAGE if last is None else last, "last"), before, True
+    return check_first(DEFAULT_PAGE if first is None else first), after, False
 
 
 def cut(info: Info, found: Sequence[T], first: int) -> list[T]:
