@@ -19,7 +19,7 @@ MUTUAL_WITHIN = 5
 """How many tens of entities apart two that lead to each other may be; ten on is always of the same kind."""
 CONCEPT_DIGITS = frozenset({0, 3, 7})
 """The last digits of concepts' numbers."""
-PREREQUISITES = 2.5
+PREREQUISITES = 4
 """How many a concept has, on average; people share the other edges."""
 PARETO_SHAPE = 2.0
 MOST_INCOMING = 300
