@@ -4,25 +4,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from sqlalchemy import BigInteger, ColumnElement, Select, func, literal, or_, select, tuple_
+from sqlalchemy import BigInteger, ColumnElement, Double, Select, cast, func, literal, or_, select, tuple_
 from sqlalchemy.dialects.postgresql import distinct_on
 
 from db.models.atlas import Authorship, Entity, Influence, Kind, PrerequisiteCycle, RelationshipType
 from db.models.operations import DataVersion, EtlRun, Quarantine, RunStatus
-from db.models.records import RawRecord
+from db.models.records import RawRecord, Record
 from db.session import ReadSession
 
 T = TypeVar("T")
 
-RawPosition = tuple[str, str]
-"""Where a page of raw records ends: source and external id."""
+RawPosition = tuple[str, str, str]
+"""Where a page of raw records ends: source, external id and kind."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceState:
-    """How a source's last runs went."""
+    """How a source's runs went; the mean is over those that ended."""
 
     source: str
+    run_count: int
+    mean_duration_seconds: float | None
     last_success: EtlRun | None
     last_failure: EtlRun | None
     open_quarantine: int
@@ -50,12 +52,12 @@ class RawFilter:
 async def raw_page(
     session: ReadSession, wanted: RawFilter, size: int, after: RawPosition | None
 ) -> tuple[list[RawRecord], bool]:
-    """Return raw records by source and external id, after a position, and whether there are more."""
+    """Return raw records by source, external id and kind, after a position, and whether there are more."""
+    key = (RawRecord.source, RawRecord.external_id, RawRecord.kind)
     statement = select(RawRecord).where(*wanted.conditions())
     if after:
-        position = tuple_(literal(after[0]), literal(after[1]))
-        statement = statement.where(tuple_(RawRecord.source, RawRecord.external_id) > position)
-    return await _page(session, statement.order_by(RawRecord.source, RawRecord.external_id), size)
+        statement = statement.where(tuple_(*key) > tuple_(*(literal(part) for part in after)))
+    return await _page(session, statement.order_by(*key), size)
 
 
 async def count_raw(session: ReadSession, wanted: RawFilter) -> int:
@@ -116,6 +118,11 @@ async def edge_counts(session: ReadSession) -> dict[RelationshipType, tuple[int,
     return {edge_type: found.get(edge_type, (0, 0)) for edge_type in RelationshipType}
 
 
+async def count_all_records(session: ReadSession) -> int:
+    """Return how many records there are of all sources."""
+    return await session.scalar(select(func.count()).select_from(Record)) or 0
+
+
 async def count_authorships(session: ReadSession) -> int:
     """Return how many pairs of a work and one of its authors there are."""
     return await session.scalar(select(func.count()).select_from(Authorship)) or 0
@@ -140,13 +147,22 @@ async def source_states(session: ReadSession) -> list[SourceState]:
     successes = await _last_runs(session, (RunStatus.DONE, RunStatus.PARTIAL))
     failures = await _last_runs(session, (RunStatus.FAILED, RunStatus.INTERRUPTED, RunStatus.ABANDONED))
     waiting = await open_quarantine(session)
-    names = await session.scalars(select(EtlRun.source).distinct().order_by(EtlRun.source))
-    return [SourceState(name, successes.get(name), failures.get(name), _within(name, waiting)) for name in names]
+    seconds = func.extract("epoch", EtlRun.finished_at - EtlRun.started_at)
+    summary = select(EtlRun.source, func.count(), cast(func.avg(seconds), Double)).group_by(EtlRun.source)
+    return [
+        SourceState(name, count, mean, successes.get(name), failures.get(name), sum_within(name, waiting))
+        for name, count, mean in await session.rows(summary.order_by(EtlRun.source))
+    ]
 
 
-def _within(source: str, waiting: dict[str, int]) -> int:
-    """Sum what waits for a run's source: rows are named by it, or by a part of it ("sample/people")."""
-    return sum(count for name, count in waiting.items() if name == source or name.startswith(f"{source}/"))
+def sum_within(source: str, counts: dict[str, int]) -> int:
+    """Sum the counts of a run's source: rows are named by it, or by a part of it ("sample/people")."""
+    return sum(count for name, count in counts.items() if is_within(name, source))
+
+
+def is_within(name: str, source: str) -> bool:
+    """Tell whether rows of this name belong to a run's source."""
+    return name == source or name.startswith(f"{source}/")
 
 
 def _run_conditions(source: str | None, status: RunStatus | None) -> list[ColumnElement[bool]]:
