@@ -11,10 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.session import WriteSession, write_session
 from db.settings import Settings
-from etl import pipeline, quarantine, reports, runs, status
+from etl import pipeline, quarantine, reports, runs, source_commands, status
 from etl.follow_up import catch_up
 from etl.pipeline import Options
-from etl.sources import source_class
+from etl.sources import rebuild
 from etl.sources.prerequisites import Prerequisites
 from etl.sources.sample import Sample
 from etl.sources.sparql_json import SparqlJson
@@ -37,6 +37,7 @@ app = typer.Typer(
 )
 quarantine_app = typer.Typer(no_args_is_help=True, help="The rows that could not be loaded.")
 app.add_typer(quarantine_app, name="quarantine")
+app.add_typer(source_commands.app)
 
 Limit = Annotated[int | None, typer.Option(min=1, help="Load at most so many rows.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Do everything but keep nothing: tell what would change.")]
@@ -197,7 +198,7 @@ def resume(
             print("nothing to resume" if run is None else f"run {run} is not unfinished", file=sys.stderr)
             return 0 if run is None else 1
         row = found[0]
-        source = source_class(row.source.removeprefix(quarantine.REPLAY_PREFIX)).build(row.params)
+        source = rebuild(row.source.removeprefix(quarantine.REPLAY_PREFIX), row.params)
         options = Options(limit=row.params.get("limit"))
         return await watched(source, options, as_json, lambda: pipeline.resume(engine, source, options, row.id))
 
@@ -231,6 +232,10 @@ def show_report(
             print_json(report)
         else:
             print_rows(report["figures"], as_json, "")
+            if quality := report["quality"]:
+                lists = quality.pop("drift"), quality.pop("anomalies")
+                for rows in ([quality], *(found for found in lists if found)):
+                    print_rows(rows, as_json, "")
             print(reports.summary(report), file=sys.stderr)
 
     show(read)

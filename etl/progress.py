@@ -18,23 +18,27 @@ class _Rate(ProgressColumn):
         return Text(f"{task.speed:,.0f} rows/s" if task.speed else "")
 
 
+Watcher = Callable[[str], Callable[[Progress], None] | None]
+"""Gives what a source's run calls as it goes on; nothing where nobody watches."""
+
+
 @contextmanager
-def shown(source: str) -> Iterator[Callable[[Progress], None] | None]:
-    """Show a run's progress while the block lasts; gives nothing to call when stderr is no terminal."""
+def shown() -> Iterator[Watcher]:
+    """Show the progress of runs while the block lasts; nothing when stderr is no terminal."""
     if not sys.stderr.isatty():
-        yield None
+        yield lambda _: None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     with Display(*columns, console=Console(stderr=True), transient=True) as display:
-        task = display.add_task(source, total=None)
 
-        def watch(progress: Progress) -> None:
-            failed = f", {progress.failed} failed" if progress.failed else ""
-            display.update(
-                task,
-                completed=progress.processed,
-                total=progress.total,
-                description=f"{source}: {progress.stage}{failed}",
-            )
+        def watcher(source: str) -> Callable[[Progress], None]:
+            task = display.add_task(source, total=None)
 
-        yield watch
+            def watch(progress: Progress) -> None:
+                failed = f", {progress.failed} failed" if progress.failed else ""
+                description = f"{source}: {progress.stage}{failed}"
+                display.update(task, completed=progress.processed, total=progress.total, description=description)
+
+            return watch
+
+        yield watcher

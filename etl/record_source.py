@@ -1,10 +1,12 @@
 """What the configured sources share: rows found page by page become raw rows, records and a profile of the fields."""
 
+import os
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
@@ -13,7 +15,7 @@ from pydantic import TypeAdapter
 from etl.mapping import TYPE_NAMES, Mapper
 from etl.records import RecordLoad, read_state
 from etl.source import Batch, Checkpoint, Prepared, RawRow, RowError, Source
-from etl.source_config import RecordMapping, SourceConfig
+from etl.source_config import RecordMapping, RestConfig, SourceConfig
 from etl.staging import StagedRow, Staging, Transactions, storable
 
 MAX_FIELDS = 1000
@@ -66,6 +68,19 @@ class RecordSource(Source):
             "name": self.name,
             "config": self.config.model_dump(mode="json", exclude_defaults=True) | {"kind": self.kind},
         }
+
+    @property
+    def location(self) -> str:
+        """The address or path that is read."""
+        return self.config.url if isinstance(self.config, RestConfig) else self.config.location
+
+    def trouble(self) -> str | None:
+        """Return what would keep a run from beginning, None when nothing that can be told without asking the source."""
+        if isinstance(self.config, RestConfig):
+            secret = self.config.auth.env if self.config.auth else None
+            return f"{secret} is not set" if secret and not os.environ.get(secret) else None
+        is_missing = "://" not in self.location and not Path(self.location).is_file()
+        return "there is no such file" if is_missing else None
 
     def attach(self, staging: Staging, transactions: Transactions) -> None:  # noqa: ARG002
         """Keep the way to the state that the last complete run ended with."""

@@ -4,11 +4,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import ColumnElement, delete, insert, literal_column, select
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.errors import AtlasError
 from db.models.operations import EtlRun, FigureGroup, RunReport, RunStatus
+from db.models.records import RecordField
 from db.session import WriteSession
 
 Figures = dict[tuple[FigureGroup, str], int]
@@ -55,6 +57,10 @@ _GRAPH = """
            unconnected AS "entities without an edge"
     FROM measurement JOIN data_version USING (version)
 """
+_FIELDS = "SELECT field, type, count FROM record_field WHERE run_id = :run"
+_QUALITY: ColumnElement[dict[str, Any] | None] = literal_column(
+    "(SELECT to_jsonb(run_quality) - 'run_id' FROM run_quality WHERE run_quality.run_id = run_report.run_id)", JSONB
+).label("quality")
 _REJECTS = "SELECT field, reason, count(*) AS rows FROM quarantine WHERE run_id = :run GROUP BY field, reason"
 
 
@@ -85,13 +91,14 @@ async def make_missing_report(engine: AsyncEngine) -> None:
 
 
 async def find_report(session: WriteSession, run_id: int | None) -> dict[str, Any] | None:
-    """Return a run's report, or the newest one: run, source, previous_run, data_version and figures."""
+    """Return a run's report, or the newest one: run, source, previous_run, data_version, figures and quality."""
     query = select(
         RunReport.run_id.label("run"),
         EtlRun.source,
         RunReport.previous_run_id.label("previous_run"),
         RunReport.version.label("data_version"),
         RunReport.figures,
+        _QUALITY,
     ).join(EtlRun, EtlRun.id == RunReport.run_id)
     if run_id is not None:
         query = query.where(RunReport.run_id == run_id)
@@ -121,7 +128,9 @@ async def _keep(session: WriteSession, run_id: int) -> None:
     version = int((await session.execute("SELECT version FROM data_version")).scalar_one())
     found = await session.execute(select(*EtlRun.__table__.columns).where(EtlRun.id == run_id))
     run = dict(found.mappings().one())
-    figures = _rows(run) | await _rejects(session, run_id) | await _atlas(session, version)
+    figures = _rows(run) | await _rejects(session, run_id)
+    # A run of records leaves the atlas as it is.
+    figures |= await _fields(session, run_id) or await _atlas(session, version)
     previous = (
         await session.execute(
             select(RunReport.run_id, RunReport.figures)
@@ -166,10 +175,19 @@ def kind_of_reason(field: str | None, reason: str) -> str:
     return kind if field is None else f"{field}: {kind}"
 
 
+async def _fields(session: WriteSession, run_id: int) -> Figures:
+    found = (await session.execute(_FIELDS, run=run_id)).mappings()
+    return {(FigureGroup.FIELDS, f"{row['field']}: {row['type']}"): row["count"] for row in found}
+
+
 async def _atlas(session: WriteSession, version: int) -> Figures:
     """Count what the data version holds, unless a report of the same version has done so."""
+    of_records = select(RecordField.run_id).where(RecordField.run_id == RunReport.run_id).exists()
     earlier = await session.execute(
-        select(RunReport.figures).where(RunReport.version == version).order_by(RunReport.run_id.desc()).limit(1)
+        select(RunReport.figures)
+        .where(RunReport.version == version, ~of_records)
+        .order_by(RunReport.run_id.desc())
+        .limit(1)
     )
     kept = earlier.scalar()
     if kept is not None:

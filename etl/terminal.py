@@ -3,7 +3,8 @@
 import asyncio
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+import traceback
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,7 +20,7 @@ from db.embedded import database
 from db.errors import AtlasError
 from db.migrations import upgrade
 from db.models.operations import RunStatus
-from db.session import WriteSession, write_engine, write_session
+from db.session import WriteSession, one_line, write_engine, write_session
 from db.settings import Settings
 from etl import pipeline, progress
 from etl.pipeline import Options, Report
@@ -27,12 +28,17 @@ from etl.source import Source
 
 EXIT_CODES = {RunStatus.DONE: 0, RunStatus.FAILED: 1, RunStatus.PARTIAL: 3, RunStatus.INTERRUPTED: 130}
 
+TOGETHER = 4
+"""So many sources are loaded at the same time: more would only wait for each other's publishing."""
+
+_ABORTED = "aborted: `python -m etl resume` goes on from the last batch"
+
 Work = Callable[[AsyncEngine], Coroutine[Any, Any, int]]
 
 
 def load(make: Callable[[Settings], Source], limit: int | None, dry_run: bool, as_json: bool) -> None:
     """Load the source that is made of the settings, and exit with the run's code."""
-    with _exiting():
+    with exiting():
         settings = Settings()
         source = make(settings)
         options = Options(limit=limit, dry_run=dry_run)
@@ -45,7 +51,7 @@ def load(make: Callable[[Settings], Source], limit: int | None, dry_run: bool, a
 
 def with_database(work: Work) -> None:
     """Run work on the migrated database and exit with its code."""
-    with _exiting():
+    with exiting():
         _run(Settings(), work)
 
 
@@ -69,7 +75,7 @@ def _run(settings: Settings, work: Work) -> None:
 
 
 @contextmanager
-def _exiting() -> Iterator[None]:
+def exiting() -> Iterator[None]:
     """Exit with 1 and a line for what one line can explain, with 130 for Ctrl-C."""
     try:
         yield
@@ -96,32 +102,79 @@ async def watched(
     source: Source, options: Options, as_json: bool, start: Callable[[], Coroutine[Any, Any, Report]]
 ) -> int:
     """Run or resume a source, showing progress; the first Ctrl-C or SIGTERM stops after the batch, the second now."""
-    with progress.shown(source.name) as watch:
-        options.watch = watch
+    with progress.shown() as watcher:
+        options.watch = watcher(source.name)
         task = asyncio.create_task(start())
-        loop = asyncio.get_running_loop()
-
-        def interrupt() -> None:
-            if options.stop.is_set():
-                task.cancel()
-            options.stop.set()
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, interrupt)
+        _stop_on_signals([options], [task])
         try:
             report = await task
         except asyncio.CancelledError:
-            print("aborted: `python -m etl resume` goes on from the last batch", file=sys.stderr)
+            print(_ABORTED, file=sys.stderr)
             return EXIT_CODES[RunStatus.INTERRUPTED]
-    _print_report(report, options, as_json)
+    if as_json:
+        print_json(report.as_dict() | {"dry_run": options.dry_run})
+    else:
+        _print_report(report, options)
+    _print_remarks(report, options)
     return EXIT_CODES[report.status]
 
 
-def _print_report(report: Report, options: Options, as_json: bool) -> None:
-    counts = report.counts
+async def watched_together(engine: AsyncEngine, runs: Sequence[tuple[Source, Options]], as_json: bool) -> int:
+    """Run sources at the same time, a few at once; what goes wrong with one is told and stops no other."""
+    turns = asyncio.Semaphore(TOGETHER)
+    with progress.shown() as watcher:
+
+        async def run(source: Source, options: Options) -> Report:
+            async with turns:
+                options.watch = watcher(source.name)
+                return await pipeline.run(engine, source, options)
+
+        tasks = [asyncio.create_task(run(source, options)) for source, options in runs]
+        _stop_on_signals([options for _, options in runs], tasks)
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    codes, told = [], []
+    for (source, options), result in zip(runs, results, strict=True):
+        if isinstance(result, Report):
+            told.append(result.as_dict() | {"dry_run": options.dry_run})
+            if not as_json:
+                _print_report(result, options)
+            _print_remarks(result, options)
+            codes.append(EXIT_CODES[result.status])
+        else:
+            told.append({"source": source.name, "status": RunStatus.FAILED.value, "error": one_line(result)})
+            codes.append(_print_failure(source.name, result))
     if as_json:
-        print_json(report.as_dict() | {"dry_run": options.dry_run})
-    elif report.status is RunStatus.INTERRUPTED:
+        print_json(told)
+    return next((code for code in (1, 130, 3) if code in codes), 0)
+
+
+def _stop_on_signals(options: Sequence[Options], tasks: Sequence[asyncio.Task[Report]]) -> None:
+    def interrupt() -> None:
+        if any(one.stop.is_set() for one in options):
+            for task in tasks:
+                task.cancel()
+        for one in options:
+            one.stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, interrupt)
+
+
+def _print_failure(source: str, error: BaseException) -> int:
+    """Tell why a source's run ended without a report; what no line explains is told with its traceback."""
+    if isinstance(error, asyncio.CancelledError):
+        print(f"{source}: {_ABORTED}", file=sys.stderr)
+        return EXIT_CODES[RunStatus.INTERRUPTED]
+    if not isinstance(error, AtlasError):
+        traceback.print_exception(error)
+    print(f"error: {source}: {one_line(error)}", file=sys.stderr)
+    return 1
+
+
+def _print_report(report: Report, options: Options) -> None:
+    counts = report.counts
+    if report.status is RunStatus.INTERRUPTED:
         print(
             f"{report.source}: interrupted after {counts.processed} rows, {counts.failed} failed; nothing is published"
         )
@@ -132,13 +185,16 @@ def _print_report(report: Report, options: Options, as_json: bool) -> None:
             f" {counts.unchanged} unchanged, {counts.failed} failed"
             + (f"; {counts.retired} retired" if counts.retired else "")
         )
+
+
+def _print_remarks(report: Report, options: Options) -> None:
     for note in report.notes:
         print(f"note: {note}", file=sys.stderr)
     for problem in report.problems:
         print(f"not read: {problem}", file=sys.stderr)
     if report.status in (RunStatus.INTERRUPTED, RunStatus.PARTIAL):
         print(f"run {report.run} is unfinished: `python -m etl resume` goes on with it", file=sys.stderr)
-    elif counts.failed and not options.dry_run:
+    elif report.counts.failed and not options.dry_run:
         print(f"see `python -m etl quarantine list --run {report.run}`", file=sys.stderr)
 
 

@@ -16,6 +16,7 @@ described(
     {
         "ROWS": "The run's own rows, by how they ended.",
         "REJECTS": "The run's rows in quarantine, by field and reason; `…` stands for the values that a reason tells.",
+        "FIELDS": 'How often the run met a field with a value of a type: "title: text"; `null` is one.',
         "ENTITIES": "Entities in the atlas, by kind, and stubs.",
         "STATEMENTS": 'Edges in the atlas, by each property or rule that they rest on: "wikidata/P737".',
         "LABELS": "Entities in the atlas without a name.",

@@ -82,6 +82,7 @@ class FigureGroup(StrEnum):
 
     ROWS = "ROWS"
     REJECTS = "REJECTS"
+    FIELDS = "FIELDS"
     ENTITIES = "ENTITIES"
     STATEMENTS = "STATEMENTS"
     LABELS = "LABELS"

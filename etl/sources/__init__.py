@@ -1,6 +1,11 @@
 """One module a source: what it reads, and how a raw row becomes records."""
 
+from typing import Any
+
 from db.errors import AtlasError
+from etl.record_source import RecordSource
+from etl.renormalise import PREFIX as RENORMALISE
+from etl.renormalise import Renormalise
 from etl.source import Source
 from etl.sources.prerequisites import Prerequisites
 from etl.sources.sample import Sample
@@ -15,6 +20,8 @@ SOURCES: dict[str, type[Source]] = {
     "wikidata": WikidataSparql,
     "wikidata-dump": WikidataDump,
 }
+CONFIGURED: dict[str, type[RecordSource]] = {}
+"""The sources of the file of sources, by kind."""
 
 
 def source_class(name: str) -> type[Source]:
@@ -23,3 +30,11 @@ def source_class(name: str) -> type[Source]:
         return SOURCES[name]
     except KeyError:
         raise AtlasError(f"there is no source {name!r}: expected one of {', '.join(sorted(SOURCES))}") from None
+
+
+def rebuild(name: str, params: dict[str, Any]) -> Source:
+    """Make the source of a run again, from the name and the `params` that the run was recorded with."""
+    if "config" not in params:
+        return source_class(name).build(params)
+    source = CONFIGURED[params["config"]["kind"]].build(params)
+    return Renormalise(source) if name.startswith(RENORMALISE) else source
