@@ -8,6 +8,7 @@ from etl.renormalise import PREFIX as RENORMALISE
 from etl.renormalise import Renormalise
 from etl.source import Source
 from etl.sources.prerequisites import Prerequisites
+from etl.sources.rest import Rest
 from etl.sources.sample import Sample
 from etl.sources.sparql_json import SparqlJson
 from etl.sources.wikidata_dump import WikidataDump
@@ -20,7 +21,7 @@ SOURCES: dict[str, type[Source]] = {
     "wikidata": WikidataSparql,
     "wikidata-dump": WikidataDump,
 }
-CONFIGURED: dict[str, type[RecordSource]] = {}
+CONFIGURED: dict[str, type[RecordSource]] = {"rest": Rest}
 """The sources of the file of sources, by kind."""
 
 
