@@ -18,6 +18,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -91,9 +92,9 @@ class _SourceConfig(_Model):
 class Auth(_Model):
     """A secret of the environment, sent as a bearer token, in a header, or as a parameter of the query."""
 
-    env: str = Field(pattern=r"[A-Za-z_][A-Za-z0-9_]*", description="The environment variable that holds the secret.")
+    env: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="The environment variable that holds the secret.")
     send: Literal["bearer", "header", "query"] = "bearer"
-    name: str | None = Field(default=None, description="The header's or the parameter's name.")
+    name: str | None = Field(default=None, pattern=r"^[!-~]+$", description="The header's or the parameter's name.")
 
     @model_validator(mode="after")
     def _check_name(self) -> "Auth":
@@ -167,6 +168,21 @@ class RestConfig(_SourceConfig):
     incremental: Incremental | None = None
     requests_per_second: float = Field(default=5, gt=0, le=1000)
     max_pages: int = Field(default=100_000, ge=1, description="A source with more pages than that never ends.")
+
+    @model_validator(mode="after")
+    def _check_secrets(self) -> "RestConfig":
+        # What is configured is recorded with each run.
+        parts = urlsplit(self.url)
+        if not parts.hostname or parts.port == 0 or parts.username is not None:
+            raise ValueError(
+                "give the url as https://host/path, without a password: `auth` takes it from the environment"
+            )
+        for name, value in self.headers.items():
+            if name.lower() in ("authorization", "proxy-authorization", "cookie"):
+                raise ValueError(f"{name} holds a secret: `auth` takes it from the environment")
+            if not (name + value).isprintable():
+                raise ValueError(f"the header {name!r} has characters that HTTP does not allow")
+        return self
 
 
 class CsvConfig(_SourceConfig):

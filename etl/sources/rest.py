@@ -46,6 +46,9 @@ class Rest(RecordSource):
         credential = Credential(self.config.auth)
         state = self._still_valid(state)
         since: str | None = state.get("greatest")
+        if since is not None:
+            # A run that asks for news says nothing of the rows of earlier ones.
+            self.speaks_for = ()
         walk = Walk.at(position)
         watermark = Watermark(walk.greatest or since)
         pagination = Pagination(self.config, since)
