@@ -29,6 +29,12 @@ class SourceState:
     last_failure: EtlRun | None
     open_quarantine: int
 
+    @property
+    def last_ended(self) -> EtlRun | None:
+        """The newest run with an end."""
+        ended = [run for run in (self.last_success, self.last_failure) if run is not None and run.finished_at]
+        return max(ended, key=lambda run: run.id, default=None)
+
 
 @dataclass(frozen=True, slots=True)
 class RawFilter:

@@ -23,6 +23,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.compiler import SQLCompiler
 
+from db.lookups import is_any
 from db.models.records import RawRecord, Record
 from db.record_keys import Position, RecordOrder, RecordPage, Wanted, in_direction, is_descending, page_keys
 from db.session import ReadSession
@@ -106,15 +107,20 @@ async def count_records(session: ReadSession, wanted: Wanted) -> Total:
     return Total(max(count, int(plan["Plan Rows"])), is_exact=False)
 
 
-async def counts_by_source(session: ReadSession) -> dict[str, int]:
-    """Return how many records each source has."""
-    return dict(await session.rows(select(Record.source, func.count()).group_by(Record.source)))
+async def counts_by_source(session: ReadSession, sources: Sequence[str]) -> dict[str, int]:
+    """Return how many records the sources have."""
+    statement = select(Record.source, func.count()).where(is_any(Record.source, sources))
+    return dict(await session.rows(statement.group_by(Record.source)))
 
 
 def _is_one_of(columns: Sequence[InstrumentedAttribute[str]], keys: Sequence[RecordKey]) -> ColumnElement[bool]:
     """Compare with a list in two parameters, so that lists of every length share one prepared statement."""
     sources, ids = ([key[place] for key in keys] for place in (0, 1))
-    wanted = func.unnest(literal(sources, ARRAY(Text)), literal(ids, ARRAY(Text))).table_valued("source", "external_id")
+    wanted = (
+        func.unnest(literal(sources, ARRAY(Text)), literal(ids, ARRAY(Text)))
+        .table_valued("source", "external_id")
+        .render_derived()
+    )
     return tuple_(*columns).in_(select(wanted.c.source, wanted.c.external_id))
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.orm import aliased
 from db.lookups import is_any
 from db.models.operations import EtlRun, Quarantine
 from db.models.records import RawRecord, RecordField, RunQuality
+from db.operations import is_within
 from db.session import ReadSession
 
 
@@ -53,7 +54,7 @@ async def quarantine_by_run(
     session: ReadSession, ids: Sequence[int], page: QuarantinePage
 ) -> dict[int, list[Quarantine]]:
     """Return a page of the rows that each run refused, the earliest first."""
-    runs = func.unnest(literal(list(ids), ARRAY(BigInteger))).table_valued("id")
+    runs = func.unnest(literal(list(ids), ARRAY(BigInteger))).table_valued("id").render_derived()
     refused = (
         select(Quarantine)
         .where(Quarantine.run_id == runs.c.id, Quarantine.id > page.after)
@@ -74,11 +75,12 @@ async def quarantine_counts_by_run(session: ReadSession, ids: Sequence[int]) -> 
     return dict(await session.rows(statement.group_by(Quarantine.run_id)))
 
 
-async def kinds_by_source(session: ReadSession) -> dict[str, str]:
-    """Return the kind of every source that has raw rows, found by skipping through the primary key."""
+async def kinds_by_source(session: ReadSession, sources: Sequence[str]) -> dict[str, str]:
+    """Return the kind of the sources that have raw rows, found by skipping through the primary key."""
     key = tuple_(RawRecord.kind, RawRecord.source)
     ordered = select(RawRecord.kind, RawRecord.source).order_by(RawRecord.kind, RawRecord.source).limit(1)
     pairs = ordered.cte("pairs", recursive=True)
     following = ordered.where(key > tuple_(pairs.c.kind, pairs.c.source)).lateral()
     pairs = pairs.union_all(select(following).select_from(pairs.join(following, true())))
-    return {source: kind for kind, source in await session.rows(select(pairs))}
+    found = await session.rows(select(pairs))
+    return {source: kind for source in sources for kind, name in found if is_within(name, source)}

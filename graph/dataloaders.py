@@ -5,10 +5,13 @@ from typing import TypeVar
 
 from aiodataloader import DataLoader
 
-from db import lookups
+from db import lookups, records, run_details
 from db.lookups import InfluencePage, Measured, Neighbours
 from db.models.atlas import Agent, Dataset, Entity, Influence, Work
-from db.models.operations import EtlRun, RunReport
+from db.models.operations import EtlRun, Quarantine, RunReport
+from db.models.records import RawRecord, RecordField, RunQuality
+from db.records import RecordKey
+from db.run_details import QuarantinePage
 from db.session import ReadSession
 
 K = TypeVar("K", bound=Hashable)
@@ -28,6 +31,16 @@ class Loaders:
         self.datasets_by_name: DataLoader[str, Dataset | None] = _single(session, lookups.datasets_by_name)
         self.runs_by_id: DataLoader[int, EtlRun | None] = _single(session, lookups.runs_by_id)
         self.reports_by_run: DataLoader[int, RunReport | None] = _single(session, lookups.reports_by_run)
+        self.quality_by_run: DataLoader[int, RunQuality | None] = _single(session, run_details.quality_by_run)
+        self.quality_by_source: DataLoader[str, RunQuality | None] = _single(session, run_details.quality_by_source)
+        self.kinds_by_source: DataLoader[str, str | None] = _single(session, run_details.kinds_by_source)
+        self.record_counts_by_source: DataLoader[str, int | None] = _single(session, records.counts_by_source)
+        self.raw_by_key: DataLoader[RecordKey, RawRecord | None] = _single(session, records.raw_by_key)
+        self.fields_by_run: DataLoader[int, list[RecordField] | None] = _single(session, run_details.fields_by_run)
+        self.quarantine_by_run: DataLoader[tuple[int, QuarantinePage], list[Quarantine]]
+        self.quarantine_by_run = _listed(session, run_details.quarantine_by_run, list)
+        self.quarantine_counts_by_run: DataLoader[int, int | None]
+        self.quarantine_counts_by_run = _single(session, run_details.quarantine_counts_by_run)
         self.measures_by_entity: DataLoader[int, Measured | None] = _single(session, lookups.measures_by_entity)
         self.members_by_cycle: DataLoader[tuple[int, int], list[Entity]]
         self.members_by_cycle = _listed(session, lookups.members_by_cycle, list)

@@ -27,15 +27,27 @@ from graph.errors import Code, RequestError, bad_input, presentable
 from graph.lineage import LineageQuery
 from graph.listings import ListingQuery
 from graph.operations import OperationsQuery
+from graph.raw_records import RawRecordQuery
 from graph.records import RecordQuery
 from graph.roadmap import RoadmapQuery
+from graph.runs import RunQuery
 from graph.scalars import SCALARS
 
 FILE = Path(__file__).parent.parent / "schema.graphql"
 
 
 @strawberry.type(description="Where every query begins.")
-class Query(RoadmapQuery, AtlasQuery, ListingQuery, LineageQuery, CycleQuery, RecordQuery, OperationsQuery):
+class Query(
+    RoadmapQuery,
+    AtlasQuery,
+    ListingQuery,
+    LineageQuery,
+    CycleQuery,
+    RecordQuery,
+    RawRecordQuery,
+    RunQuery,
+    OperationsQuery,
+):
     """The root fields of all datasets."""
 
 

@@ -15,7 +15,7 @@ from db.embedded import database as embedded_database
 from db.migrations import upgrade
 from db.session import write_engine
 from db.settings import Settings
-from tests import oxigraph, small_graph, wikidata_facts, wikidata_rdf
+from tests import oxigraph, small_graph, small_records, wikidata_facts, wikidata_rdf
 from tests.client import Client, serving
 
 Clone = Callable[[str], str]
@@ -79,6 +79,17 @@ async def atlas(clone: Clone, migrated: str) -> AsyncIterator[Client]:
     url = await asyncio.to_thread(clone, migrated)
     engine = write_engine(url)
     await small_graph.load(engine)
+    await engine.dispose()
+    async with serving(url) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+async def shop(clone: Clone, migrated: str) -> AsyncIterator[Client]:
+    """A client of the API over the small records; tests only read it."""
+    url = await asyncio.to_thread(clone, migrated)
+    engine = write_engine(url)
+    await small_records.load(engine)
     await engine.dispose()
     async with serving(url) as client:
         yield client

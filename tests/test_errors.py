@@ -52,7 +52,7 @@ from tests.client import Client, serving
         ('{ entity(id: "Q868") { influences(first: 101) { totalCount } } }', "BAD_INPUT", "first is 101"),
         ('{ entity(id: "Q868") { influences(after: "x") { totalCount } } }', "BAD_INPUT", "cursor 'x'"),
         ('{ etlRuns(after: "x") { totalCount } }', "BAD_INPUT", "cursor 'x'"),
-        ('{ data(after: "x") { totalCount } }', "BAD_INPUT", "cursor 'x'"),
+        ('{ rawRecords(after: "x") { totalCount } }', "BAD_INPUT", "cursor 'x'"),
     ],
 )
 async def test_error_has_a_code_and_tells_the_fix(atlas: Client, query: str, code: str, part: str) -> None:
