@@ -22,7 +22,7 @@ import asyncpg
 
 from benchmarks.graphs import DIRECTORY, SIZES, graph
 from benchmarks.serving.connections import read
-from benchmarks.serving.measure import Result, Round, middle, run, write_bodies
+from benchmarks.serving.measure import Result, Round, middle, run, warm_up, write_bodies
 from benchmarks.serving.samples import collect
 from benchmarks.serving.shapes import SHAPES, Sample, Shape, canonical, difference
 from benchmarks.serving.systems import SYSTEMS, Server, install, node_version, running
@@ -30,7 +30,6 @@ from benchmarks.serving.systems import SYSTEMS, Server, install, node_version, r
 Samples = Mapping[str, Sequence[Sample]]
 COMPARED = 40
 """How many answers of each shape are compared before it is timed."""
-WARM_UP_SECONDS = 2
 
 
 def main() -> None:
@@ -73,7 +72,8 @@ async def prepare(url: str, shapes: Sequence[str]) -> Samples:
     """Make the function that PostGraphile serves as a roadmap, and choose what to ask for."""
     connection = await asyncpg.connect(url)
     try:
-        await connection.execute(read("postgraphile")["postgraphile"])
+        parts, function = read("roadmap_parts", "postgraphile").values()
+        await connection.execute(function.replace("/* roadmap_parts.sql */", parts))
         return {shape: await collect(connection, shape) for shape in shapes}
     finally:
         await connection.close()
@@ -132,7 +132,7 @@ def measure_all(servers: Mapping[str, Server], bodies: Bodies, connections: int,
     for shape in options.shapes:
         rounds: dict[str, list[Round]] = {name: [] for name in servers}
         for name, server in servers.items():
-            run(server, SHAPES[shape], bodies[name, shape], connections, WARM_UP_SECONDS)
+            warm_up(server, SHAPES[shape], bodies[name, shape], connections)
         for number in range(options.rounds):
             for name, server in servers.items():
                 rounds[name].append(run(server, SHAPES[shape], bodies[name, shape], connections, options.seconds))

@@ -40,3 +40,8 @@ class Connections:
 def read(*names: str) -> dict[str, str]:
     """Return the statements kept in files."""
     return {name: (SQL / f"{name}.sql").read_text(encoding="utf-8") for name in names}
+
+
+def read_roadmap() -> str:
+    """Return the statement of a roadmap as one row."""
+    return "\n".join(read("roadmap_parts", "roadmap").values())

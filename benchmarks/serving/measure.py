@@ -12,8 +12,9 @@ from benchmarks.serving.shapes import Sample, Shape
 from benchmarks.serving.systems import CLIENT_CORE, Server
 
 SCRIPT = Path(__file__).parent / "load.lua"
-HOT_SAMPLES = 200
+HOT_SAMPLES = 50
 """How many different requests a cached system is asked, over and over."""
+WARM_UP_SECONDS = 2
 
 
 class Round(NamedTuple):
@@ -42,6 +43,14 @@ def write_bodies(server: Server, shape: Shape, samples: Sequence[Sample], direct
     chosen = samples[:HOT_SAMPLES] if server.system.is_cached else samples
     file.write_text("".join(f"{server.body(shape, sample)}\n" for sample in chosen), encoding="utf-8")
     return file
+
+
+def warm_up(server: Server, shape: Shape, bodies: Path, connections: int) -> None:
+    """Let a server compile, connect and prepare, and fill its cache if it has one."""
+    if server.system.is_cached:
+        for body in bodies.read_text(encoding="utf-8").splitlines():
+            server.post(shape, body)
+    run(server, shape, bodies, connections, WARM_UP_SECONDS)
 
 
 def run(server: Server, shape: Shape, bodies: Path, connections: int, seconds: float) -> Round:

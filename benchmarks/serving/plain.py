@@ -15,7 +15,7 @@ from starlette.routing import Route
 from strawberry.asgi import GraphQL
 from strawberry.extensions import ParserCache, ValidationCache
 
-from benchmarks.serving.connections import Connections, read
+from benchmarks.serving.connections import Connections, read, read_roadmap
 
 connections = Connections()
 
@@ -213,7 +213,7 @@ class Endpoint(GraphQL[Any, None]):
 
 @asynccontextmanager
 async def _lifespan(_: Starlette) -> AsyncIterator[None]:
-    await connections.open(read("entity", "page", "influences", "roadmap"))
+    await connections.open(read("entity", "page", "influences") | {"roadmap": read_roadmap()})
     yield
 
 

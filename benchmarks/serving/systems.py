@@ -81,12 +81,13 @@ class Server:
 
     def ask(self, shape: Shape, sample: Sample) -> Any:
         """Return the data of an answer in the form of ours; raises RuntimeError when there is none."""
-        return self._post(shape, self.body(shape, sample))
+        return self.post(shape, self.body(shape, sample))
 
     def _query(self, shape: Shape) -> str:
         return shape.postgraphile if self.system.language == "postgraphile" else shape.query
 
-    def _post(self, shape: Shape, body: str) -> Any:
+    def post(self, shape: Shape, body: str) -> Any:
+        """Send a request; see `ask`."""
         headers = {"content-type": "application/json"}
         response = httpx.post(self.url(shape), content=body, headers=headers, timeout=60)
         found = response.json() if response.status_code == 200 else {}
@@ -100,7 +101,7 @@ class Server:
             return str(row_id)
         if self._last_cursor is None:
             shape = SHAPES["page"]
-            data = self._post(shape, json.dumps({"query": self._query(shape)}))["entities"]
+            data = self.post(shape, json.dumps({"query": self._query(shape)}))["entities"]
             # The generated graph's keys are Q and the id.
             self._last_cursor = data["pageInfo"]["endCursor"], int(data["edges"][-1]["node"]["id"][1:])
         return moved(*self._last_cursor, row_id)

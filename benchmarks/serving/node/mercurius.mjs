@@ -12,12 +12,15 @@ const pool = new pg.Pool({
   options: "-c jit=off",
 });
 
-function statement(name) {
-  const text = readFileSync(join(process.env.SQL_DIR, `${name}.sql`), "utf8");
+function statement(name, files = [name]) {
+  const text = files.map((file) => readFileSync(join(process.env.SQL_DIR, `${file}.sql`), "utf8")).join("\n");
   return async (...values) => (await pool.query({ name, text, values })).rows;
 }
 
-const [entityByKey, entityPage, influencesOf, roadmapOf] = ["entity", "page", "influences", "roadmap"].map(statement);
+const entityByKey = statement("entity");
+const entityPage = statement("page");
+const influencesOf = statement("influences");
+const roadmapOf = statement("roadmap", ["roadmap_parts", "roadmap"]);
 
 const schema = `
   type Date { year: Float! }
