@@ -1,3 +1,9 @@
+import asyncio
+import os
+import random
+import signal
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -7,9 +13,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.models.operations import RunStatus
+from db.session import write_engine
 from etl import pipeline
 from etl.pipeline import Options, Report, TooManyFailedError
 from etl.source import Source
+from tests.conftest import Clone
 from tests.listed import Listed
 
 ROWS = [{"id": number, "name": f"Row {number}", "size": number, "at": "2024-05-17"} for number in range(1, 8)]
@@ -167,3 +175,48 @@ async def test_every_row_is_loaded_unchanged_or_in_quarantine(
     assert await query(engine, "SELECT count(*) FROM record") == [(counts.inserted,)]
     again = await load(engine, Listed(rows, page_rows=page_rows, max_failed_share=1))
     assert outcome(again) == (0, 0, len(rows) - counts.failed, counts.failed)
+
+
+TABLES_A_RUN_FILLS = (
+    "SELECT source, external_id, title, value, description, attributes::text FROM record ORDER BY 2",
+    "SELECT kind, source, external_id, payload, is_processed FROM raw_record ORDER BY 3",
+    "SELECT source, external_id, payload, field, value, reason FROM quarantine ORDER BY 2",
+    "SELECT field, type, count FROM record_field ORDER BY 1, 2",
+    "SELECT rows, completeness, validity, uniqueness, score FROM run_quality",
+    "SELECT source, state::text FROM source_state",
+    "SELECT source, status, processed, inserted, updated, unchanged, failed FROM etl_run",
+    "SELECT tablename FROM pg_tables WHERE schemaname = 'staging'",
+)
+
+
+async def contents(url: str) -> list[list[tuple[Any, ...]]]:
+    engine = write_engine(url)
+    try:
+        return [await query(engine, sql) for sql in TABLES_A_RUN_FILLS]
+    finally:
+        await engine.dispose()
+
+
+def killed(url: str, place: str, amount: float) -> bool:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.kill_records", place, str(amount)],
+        env=os.environ | {"DATABASE_URL": url},
+        check=False,
+        capture_output=True,
+        timeout=60,
+    )
+    assert done.returncode in (0, -signal.SIGKILL), done.stderr.decode()
+    return done.returncode != 0
+
+
+def test_run_killed_again_and_again_ends_in_the_same_tables(clone: Clone, migrated: str) -> None:
+    once, often = clone(migrated), clone(migrated)
+    assert not killed(once, "never", 0)
+    chance = random.Random(20)
+    kills = 0
+    for _ in range(10):
+        place = chance.choice(("batch", "batch", "time"))
+        kills += killed(often, place, chance.randint(1, 5) if place == "batch" else chance.uniform(0.02, 0.2))
+    assert kills >= 8
+    killed(often, "never", 0)
+    assert asyncio.run(contents(often)) == asyncio.run(contents(once))
