@@ -15,8 +15,10 @@ from db.embedded import database as embedded_database
 from db.migrations import upgrade
 from db.session import write_engine
 from db.settings import Settings
+from etl import rest_client
 from tests import oxigraph, small_graph, small_records, wikidata_facts, wikidata_rdf
 from tests.client import Client, serving
+from tests.rest_reading import SECRET
 
 Clone = Callable[[str], str]
 
@@ -100,6 +102,15 @@ async def sample(sample_url: str) -> AsyncIterator[Client]:
     """A client of the API over the sample."""
     async with serving(sample_url) as client:
         yield client
+
+
+@pytest.fixture
+def impatient_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the client of REST APIs wait for hardly anything, and know the secret of the tests."""
+    monkeypatch.setattr(rest_client, "WAIT_INITIAL_SECONDS", 0.01)
+    monkeypatch.setattr(rest_client, "WAIT_MAX_SECONDS", 0.01)
+    monkeypatch.setattr(rest_client, "ATTEMPTS", 4)
+    monkeypatch.setenv("REST_SECRET", SECRET)
 
 
 @pytest.fixture(scope="session")
