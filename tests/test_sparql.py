@@ -1,7 +1,6 @@
 import asyncio
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl import sparql
-from etl.http import parse_retry_after
 from etl.source import SourceError
 from etl.sparql import (
     Budget,
@@ -193,23 +191,6 @@ def test_budget_is_never_used_up_when_a_query_starts(queries: list[tuple[int, in
         budget.spend(now, now + seconds)
         now += seconds
         past.append((now, seconds))
-
-
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
-        (None, None),
-        ("17", 17),
-        ("0", 0),
-        ("-3", 0),
-        ("soon", None),
-        ("Fri, 20 Nov 2026 07:00:30 GMT", 30),
-        ("Fri, 20 Nov 2026 06:00:00 GMT", 0),
-        ("Fri, 20 Nov 2026 07:00:30 -0000", 30),
-    ],
-)
-def test_retry_after_is_read_as_number_or_date(value: str | None, seconds: float | None) -> None:
-    assert parse_retry_after(value, datetime(2026, 11, 20, 7, tzinfo=UTC)) == seconds
 
 
 @pytest.mark.parametrize(
