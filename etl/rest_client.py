@@ -190,13 +190,13 @@ class RestClient:
             body = await response.content.read(_READ_OF_REFUSAL_BYTES)
         # Hidden before it is cut: half a secret would not be found.
         shown = excerpt(self._credential.hide(body.decode("utf-8", "replace")).encode())
-        return RefusedError(f"{status}{self._advice(response.status)}: {shown}", response.status)
+        return RefusedError(f"{status}, {shown}{self._advice(response.status)}", response.status)
 
     def _advice(self, status: int) -> str:
         if status in (401, 403):
             variable = self._credential.variable
-            return f", is the secret in {variable} right?" if variable else ", does the source need `auth`?"
-        return ", is the url right?" if status in (404, 410) else ""
+            return f": is the secret in {variable} right?" if variable else ": does the source need `auth`?"
+        return ": is the url right?" if status in (404, 410) else ""
 
 
 def excerpt(body: bytes) -> str:

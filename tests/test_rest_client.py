@@ -71,10 +71,10 @@ async def test_server_that_is_not_there_is_given_up() -> None:
 
 
 HOPELESS = [
-    (sends({"e": "bad"}, 400), r"HTTP 400 Bad Request: '{\"e\":\"bad\"}'"),
-    (sends("no", 401), r"HTTP 401 Unauthorized, does the source need `auth`\?"),
+    (sends({"e": "bad"}, 400), r"HTTP 400 Bad Request, '{\"e\":\"bad\"}'"),
+    (sends("no", 401), r"HTTP 401 Unauthorized, '.no.': does the source need `auth`\?"),
     (sends("no", 403), "HTTP 403"),
-    (sends("no", 404), r"HTTP 404 Not Found, is the url right\?"),
+    (sends("no", 404), r"HTTP 404 Not Found, '.no.': is the url right\?"),
     (sends("no", 202), "HTTP 202"),
     (
         sends("no", 429, headers={"Retry-After": "301"}),
