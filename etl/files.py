@@ -1,4 +1,4 @@
-"""Files to read from a position on: of this machine, or of a web server."""
+"""Files to read from a position on: of this machine, of a web server, or of S3."""
 
 import asyncio
 import random
@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from etl.http import USER_AGENT, PassingError, asked_to_wait, is_passing
+from etl.s3 import S3File
 from etl.source import SourceError
 
 BLOCK_BYTES = 1 << 20
@@ -110,9 +111,11 @@ class RemoteFile:
 
 def is_url(text: str) -> bool:
     """Tell whether a text is a web address rather than a path."""
-    return urlsplit(text).scheme in ("http", "https")
+    return urlsplit(text).scheme in ("http", "https", "s3")
 
 
 def file_at(location: str) -> File:
-    """Return the file at a path or web address."""
+    """Return the file at a path or web address; raises SourceError for an address that cannot be."""
+    if location.startswith("s3://"):
+        return S3File(location)
     return RemoteFile(location) if is_url(location) else LocalFile(Path(location))

@@ -7,6 +7,8 @@ from etl.record_source import RecordSource
 from etl.renormalise import PREFIX as RENORMALISE
 from etl.renormalise import Renormalise
 from etl.source import Source
+from etl.sources.csv_file import CsvFile
+from etl.sources.json_lines import JsonLines
 from etl.sources.prerequisites import Prerequisites
 from etl.sources.rest import Rest
 from etl.sources.sample import Sample
@@ -21,7 +23,7 @@ SOURCES: dict[str, type[Source]] = {
     "wikidata": WikidataSparql,
     "wikidata-dump": WikidataDump,
 }
-CONFIGURED: dict[str, type[RecordSource]] = {"rest": Rest}
+CONFIGURED: dict[str, type[RecordSource]] = {"rest": Rest, "csv": CsvFile, "jsonl": JsonLines}
 """The sources of the file of sources, by kind."""
 
 

@@ -1,0 +1,152 @@
+"""Files of comma-separated values, and of values separated by semicolons, tabs or bars (RFC 4180 where it is kept)."""
+
+import csv
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+from itertools import chain
+from typing import Any
+
+import orjson
+
+from etl.csv_layout import LONGEST_CELL, Layout, detect_layout, is_blank, split_lines
+from etl.files import file_at
+from etl.record_source import Found, Page, RecordSource
+from etl.source import Checkpoint, RawRow, RowError, SourceError
+from etl.source_config import CsvConfig
+from etl.staging import storable
+from etl.streams import in_thread, peeked
+from etl.text_kind import SAMPLE_BYTES, check_encoding, detect_encoding, refuse_foreign
+from etl.text_lines import Lines, in_utf8
+
+PAGE_ROWS = 10_000
+PAGE_BYTES = 4 << 20
+LONGEST_ROW_BYTES = 64 << 20
+
+
+class CsvFile(RecordSource):
+    """A CSV file. A row is an object of its header's names and its cells' texts as they stand; an empty one is null."""
+
+    def __init__(self, name: str, config: CsvConfig) -> None:
+        super().__init__(name, config)
+        self._csv = config
+
+    async def pages(self, position: Checkpoint | None, state: dict[str, Any]) -> AsyncGenerator[Page, None]:  # noqa: ARG002
+        """Yield the rows; a position is a number of lines and a digest of them."""
+        file = file_at(self._csv.location)
+        async with aclosing(in_thread(file, lambda pieces: self._read(file.name, pieces, position))) as pages:
+            async for page in pages:
+                yield page
+
+    def _read(self, name: str, pieces: Iterator[bytes], position: Checkpoint | None) -> Iterator[Page]:
+        sample, is_whole, pieces = peeked(pieces, SAMPLE_BYTES)
+        refuse_foreign(name, sample)
+        encoding, note = self._csv.encoding, None
+        if encoding is None:
+            encoding, note = detect_encoding(name, sample)
+        check_encoding(name, encoding)
+        text, _, pieces = peeked(in_utf8(pieces, encoding), 1)
+        layout = detect_layout(name, text.decode("utf-8", "surrogateescape"), is_whole, self._csv)
+        self.notes.extend([*([note] if note else []), *layout.notes])
+        lines = Lines(name, pieces, layout.separator.encode())
+        if position is not None:
+            lines.skip_to(position)
+        yield from _Reader(name, lines, layout, encoding).pages(is_begun=position is not None)
+
+    def parse(self, row: RawRow) -> Any:
+        """Parse a raw row as `pages` does; raises RowError."""
+        fields = row.json()
+        return _with_nulls(fields) if isinstance(fields, dict) else fields
+
+
+def _with_nulls(fields: dict[str, str]) -> dict[str, str | None]:
+    return {name: cell or None for name, cell in fields.items()}
+
+
+class _Reader:
+    """Makes pages of lines."""
+
+    def __init__(self, name: str, lines: Lines, layout: Layout, encoding: str) -> None:
+        self._name, self._lines, self._layout, self._encoding = name, lines, layout, encoding
+        self._skipped = lines.before
+        self._first = self._skipped + 1
+        """The line with which the row that is being read begins."""
+        self._recent: list[str] = []
+        self._recent_from = self._first
+        self._csv = csv.reader(chain.from_iterable(self._fed()), delimiter=layout.delimiter, strict=True)
+
+    def pages(self, is_begun: bool) -> Iterator[Page]:
+        """Yield the rows that are left; of a file that was not begun the header is none of them."""
+        if self._layout.has_header and not is_begun:
+            is_blank_line = True
+            while is_blank_line:
+                is_blank_line = is_blank(next(self._csv))
+            self._first = self._csv.line_num + 1
+        while True:
+            rows: list[Found] = []
+            is_last = not self._fill(rows)
+            position = self._lines.position(self._skipped + self._csv.line_num)
+            yield Page(rows, position, {} if is_last else None)
+            if is_last:
+                return
+
+    def _fed(self) -> Iterator[list[str]]:
+        """Give csv's reader block after block, as it asks for them, and keep the lines of the row that is begun."""
+        separator = self._layout.separator
+        for block in self._lines:
+            begun = self._recent[self._first - self._recent_from :]
+            if sum(map(len, begun)) > LONGEST_ROW_BYTES:
+                raise self._endless(f"it has more than {LONGEST_ROW_BYTES >> 20} MB")
+            lines = split_lines(block.decode("utf-8", "surrogateescape"), separator)
+            self._recent, self._recent_from = begun + lines, self._first
+            yield lines
+
+    def _fill(self, rows: list[Found]) -> bool:
+        """Read rows of a page; tells whether there may be more."""
+        size = 0
+        width = len(self._layout.names)
+        while True:
+            try:
+                for cells in self._csv:
+                    if is_blank(cells, width):
+                        self._first = self._skipped + self._csv.line_num + 1
+                        continue
+                    found = self._found(cells)
+                    rows.append(found)
+                    self._first = self._skipped + self._csv.line_num + 1
+                    size += len(found.payload)
+                    if size > PAGE_BYTES or len(rows) == PAGE_ROWS:
+                        return True
+                return False
+            except csv.Error as error:
+                rows.append(self._refused(error))
+                self._first = self._skipped + self._csv.line_num + 1
+
+    def _found(self, cells: list[str]) -> Found:
+        names = self._layout.names
+        place = f"line {self._first}"
+        try:
+            if len(cells) != len(names):
+                reason = f"has {len(cells)} cells where {len(names)} are expected"
+                return Found(orjson.dumps(cells).decode(), RowError(reason), place)
+            fields = dict(zip(names, cells, strict=True))
+            payload = orjson.dumps(fields).decode()
+        except TypeError:
+            reason = f"has bytes that are not valid {self._encoding}: give the file's `encoding`"
+            return Found(orjson.dumps(list(map(storable, cells))).decode(), RowError(reason), place)
+        return Found(payload, _with_nulls(fields) if "" in cells else fields, place)
+
+    def _refused(self, error: csv.Error) -> Found:
+        """Return the row that csv's reader has refused; it goes on with the next line."""
+        reason = str(error)
+        if reason.startswith("unexpected end of data"):
+            raise self._endless("the file ends before it") from error
+        if reason.startswith("field larger than field limit"):
+            raise self._endless(f"it has a cell of more than {LONGEST_CELL} characters") from error
+        start = self._first - self._recent_from
+        text = "".join(self._recent[start : self._skipped + self._csv.line_num + 1 - self._recent_from])
+        return Found(storable(text) or "", RowError(f"is not CSV: {reason}"), f"line {self._first}")
+
+    def _endless(self, what: str) -> SourceError:
+        return SourceError(
+            f"{self._name}: the row that begins at line {self._first} has no end, {what}: is a quote not closed there?"
+        )
