@@ -118,7 +118,9 @@ def _run(settings: Settings, listener: socket.socket) -> None:
         if asyncio.run(is_empty(url)):
             _load_sample(url)
         from graph.app import create_app
+        from graph.logs import configure
 
+        configure()
         atlas = create_app(settings, url)
         _announce(settings, listener)
         _serve(atlas, listener)
@@ -181,6 +183,7 @@ def _serve(atlas: Any, listener: socket.socket) -> None:
     config = uvicorn.Config(
         atlas,
         http="httptools",
+        log_config=None,
         log_level="warning",
         access_log=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,

@@ -14,10 +14,13 @@ from starlette.staticfiles import StaticFiles
 
 from db.session import read_engine
 from db.settings import Settings
+from graph.answers import JSONResponse, ParameterError, refuse, say_what_is_wrong
 from graph.cache import MemoryCache, RedisCache
 from graph.endpoint import Endpoint
 from graph.graphiql import STATIC_DIRECTORY, STATIC_URL, graphiql_page
-from graph.health import JSONResponse, health, known_revisions, live, ready
+from graph.health import health, known_revisions, live, ready
+from graph.request_ids import HEADER, RequestIds
+from graph.rest import data, openapi, stats
 from graph.schema import schema
 
 EXAMPLE_QUERY = """\
@@ -43,6 +46,7 @@ INDEX = {
     "name": "Chronos Atlas",
     "about": "What led to this, and what must I learn first?",
     "graphql": "/graphql",
+    "rest": {"data": "/data", "stats": "/stats", "openapi": "/openapi.json"},
     "health": {"live": "/health/live", "ready": "/health/ready", "both": "/health"},
 }
 
@@ -70,13 +74,16 @@ def create_app(settings: Settings, url: str) -> Starlette:
         routes=[
             Route("/", index),
             Route("/graphql", Endpoint(schema, lambda: page)),
+            Route("/data", data),
+            Route("/stats", stats),
+            Route("/openapi.json", openapi),
             Route("/health", health),
             Route("/health/live", live),
             Route("/health/ready", ready),
             Mount(STATIC_URL, StaticFiles(directory=STATIC_DIRECTORY, check_dir=False)),
         ],
         middleware=_middleware(settings),
-        exception_handlers={HTTPException: _say_what_is_wrong},
+        exception_handlers={HTTPException: say_what_is_wrong, ParameterError: refuse},
         lifespan=lifespan,
     )
 
@@ -87,20 +94,17 @@ async def index(_request: Request) -> Response:
 
 
 def _middleware(settings: Settings) -> list[Middleware]:
-    if not settings.cors_origins:
-        return []
-    return [
-        Middleware(
-            CORSMiddleware,
-            allow_origins=list(settings.cors_origins),
-            allow_methods=["GET", "POST"],
-            allow_headers=["*"],
-            max_age=86_400,
+    # The first is the outermost: preflights have their id too.
+    found = [Middleware(RequestIds)]
+    if settings.cors_origins:
+        found.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=list(settings.cors_origins),
+                allow_methods=["GET", "POST"],
+                allow_headers=["*"],
+                expose_headers=[HEADER],
+                max_age=86_400,
+            )
         )
-    ]
-
-
-async def _say_what_is_wrong(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    message = f"{request.method} {request.url.path}: {error.detail}. GET / tells what is here."
-    return JSONResponse({"error": message}, error.status_code, headers=error.headers)
+    return found

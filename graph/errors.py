@@ -1,18 +1,21 @@
 """Every error a client sees: a message with the value and the fix, and a stable code in `extensions.code`."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 
+import structlog
 from graphql import FieldNode, GraphQLError, GraphQLSyntaxError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from db.errors import DatabaseUnavailableError, InvalidDateError, InvalidKeyError
+from db.session import one_line
 
 logger = logging.getLogger(__name__)
 
 MAX_TEXT_LENGTH = 500
+MASKED = "Something went wrong on the server: try again, and report it if it stays."
 
 _CANCELLED_BY_TIMEOUT = "57014"
 # Connection lost, out of resources, shutting down, snapshot lost on a replica, database gone, login refused.
@@ -29,6 +32,10 @@ class Code(StrEnum):
     TIMEOUT = "TIMEOUT"
     UNAVAILABLE = "UNAVAILABLE"
     INTERNAL = "INTERNAL"
+
+
+_LOGGED = (Code.INTERNAL, Code.UNAVAILABLE)
+_OURS = (*_LOGGED, Code.TIMEOUT)
 
 
 class RequestError(GraphQLError):
@@ -52,34 +59,65 @@ def check_text(name: str, value: str) -> str:
     return value
 
 
-def presentable(error: GraphQLError, *, is_before_execution: bool) -> GraphQLError:
-    """Return the error as the client may see it; what nobody foresaw is logged and masked."""
-    code, message = _code_and_message(error, is_before_execution)
+def request_id() -> str | None:
+    """Return the id of the request that is being answered; None outside of one."""
+    found = structlog.contextvars.get_contextvars().get("request_id")
+    return found if isinstance(found, str) else None
+
+
+def explain(error: Exception) -> tuple[Code, str] | None:
+    """Return what a client may know of an error, None when nobody foresaw it."""
+    return next((found for cause in _causes(error) if (found := _explain_cause(cause))), None)
+
+
+def presentable(errors: Sequence[GraphQLError], *, is_before_execution: bool) -> list[GraphQLError]:
+    """Return errors as the client may see them; what nobody foresaw is masked.
+
+    Of the errors of a kind that are for us, the first is logged: one operation may have thousands.
+    """
+    logged: set[Code] = set()
+    found = []
+    for error in errors:
+        code, message = _code_and_message(error, is_before_execution)
+        if code in _LOGGED and code not in logged:
+            logged.add(code)
+            _log(error, code)
+        found.append(_rewritten(error, code, message))
+    return found
+
+
+def _log(error: GraphQLError, code: Code) -> None:
+    cause = error.original_error or error
     if code is Code.INTERNAL:
-        logger.error("a resolver failed at %s", error.path, exc_info=error.original_error or error)
-    elif code is Code.UNAVAILABLE:
-        logger.warning("the database is not available: %s", error.original_error)
+        logger.error("a resolver failed at %s", error.path, exc_info=cause)
+    else:
+        logger.warning("the database is not available: %s", one_line(cause))
+
+
+def _rewritten(error: GraphQLError, code: Code, message: str) -> GraphQLError:
+    extensions = {**(error.extensions or {}), "code": code.value}
+    if code in _OURS and (of_request := request_id()) is not None:
+        extensions["requestId"] = of_request
     return GraphQLError(
         message,
         nodes=error.nodes,
         source=error.source,
         positions=error.positions,
         path=error.path,
-        extensions={**(error.extensions or {}), "code": code.value},
+        extensions=extensions,
     )
 
 
 def _code_and_message(error: GraphQLError, is_before_execution: bool) -> tuple[Code, str]:
-    for cause in _causes(error):
-        if found := _explain(cause):
-            return found
+    if found := explain(error):
+        return found
     if isinstance(error, GraphQLSyntaxError):
         return Code.SYNTAX, error.message
     if is_before_execution and (error.original_error is None or isinstance(error.original_error, GraphQLError)):
         return Code.VALIDATION, error.message
     if not is_before_execution and _is_about_input(error):
         return Code.BAD_INPUT, error.message
-    return Code.INTERNAL, "Something went wrong on the server: try again, and report it if it stays."
+    return Code.INTERNAL, MASKED
 
 
 def _is_about_input(error: GraphQLError) -> bool:
@@ -96,7 +134,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         cause = getattr(cause, "original_error", None) or getattr(cause, "orig", None) or cause.__cause__
 
 
-def _explain(cause: BaseException) -> tuple[Code, str] | None:
+def _explain_cause(cause: BaseException) -> tuple[Code, str] | None:
     if isinstance(cause, RequestError):
         return Code((cause.extensions or {})["code"]), cause.message
     if isinstance(cause, InvalidKeyError | InvalidDateError):

@@ -1,28 +1,28 @@
-"""What load balancers ask: does the process live, and can it answer queries."""
+"""What load balancers and people ask: does the process live, can it answer queries, how did the ETL go?"""
 
 import asyncio
+from dataclasses import dataclass
 
-import orjson
 from alembic.script import ScriptDirectory
-from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import select, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from starlette.requests import Request
 from starlette.responses import Response
 
 from db.migrations import configuration
+from db.models.operations import EtlRun
+from graph.answers import JSONResponse
+from graph.rest_answers import HealthAnswer, ReadyAnswer, RunAnswer
 
 PATIENCE_SECONDS = 3
 
 
-class JSONResponse(Response):
-    """JSON written by orjson."""
-
-    media_type = "application/json"
-
-    def render(self, content: object) -> bytes:
-        """Write JSON."""
-        return orjson.dumps(content)
+@dataclass(frozen=True, slots=True)
+class _State:
+    is_connected: bool
+    problem: str | None
+    last_run: EtlRun | None = None
 
 
 def known_revisions() -> dict[str, bool]:
@@ -39,24 +39,41 @@ async def live(_request: Request) -> Response:
 
 async def ready(request: Request) -> Response:
     """Tell whether queries can be answered: 200 or 503."""
-    problem = await _problem(request.app.state.engine, request.app.state.revisions)
-    return JSONResponse({"status": "unavailable" if problem else "ok", "problem": problem}, 503 if problem else 200)
+    problem = (await _look(request.app.state.engine, request.app.state.revisions)).problem
+    return JSONResponse(ReadyAnswer("unavailable" if problem else "ok", problem), 503 if problem else 200)
 
 
 async def health(request: Request) -> Response:
-    """Tell both."""
-    problem = await _problem(request.app.state.engine, request.app.state.revisions)
-    body = {"status": "unavailable" if problem else "ok", "live": True, "ready": not problem, "problem": problem}
-    return JSONResponse(body, 503 if problem else 200)
+    """Tell both, and how the ETL's newest run went."""
+    state = await _look(request.app.state.engine, request.app.state.revisions)
+    last_run = None if state.last_run is None else RunAnswer.of(state.last_run)
+    answer = HealthAnswer(
+        status="unavailable" if state.problem else "ok",
+        live=True,
+        ready=not state.problem,
+        problem=state.problem,
+        db_connected=state.is_connected,
+        last_etl_run=last_run,
+        etl_status=None if last_run is None else last_run.status,
+    )
+    return JSONResponse(answer, 503 if state.problem else 200)
 
 
-async def _problem(engine: AsyncEngine, revisions: dict[str, bool]) -> str | None:
+async def _look(engine: AsyncEngine, revisions: dict[str, bool]) -> _State:
     try:
         async with asyncio.timeout(PATIENCE_SECONDS), engine.connect() as connection:
-            if await connection.scalar(text("SELECT to_regclass('alembic_version')")) is None:
-                return "the database has no tables: migrate it"
-            revision = await connection.scalar(text("SELECT version_num FROM alembic_version"))
-    except (OSError, TimeoutError, DBAPIError, SQLAlchemyError):
-        return "the database cannot be reached"
+            return await _inspect(connection, revisions)
+    except (OSError, TimeoutError, SQLAlchemyError):
+        return _State(is_connected=False, problem="the database cannot be reached")
+
+
+async def _inspect(connection: AsyncConnection, revisions: dict[str, bool]) -> _State:
+    if await connection.scalar(text("SELECT to_regclass('alembic_version')")) is None:
+        return _State(is_connected=True, problem="the database has no tables: migrate it")
+    revision = await connection.scalar(text("SELECT version_num FROM alembic_version"))
     # A revision this code does not know is a newer one: during a rollout, old processes go on serving.
-    return "the database's tables are older than this server: migrate it" if revisions.get(revision) is False else None
+    if revisions.get(revision) is False:
+        return _State(is_connected=True, problem="the database's tables are older than this server: migrate it")
+    newest = select(EtlRun).order_by(EtlRun.id.desc()).limit(1)
+    async with AsyncSession(connection) as session:
+        return _State(is_connected=True, problem=None, last_run=await session.scalar(newest))

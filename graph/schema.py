@@ -127,7 +127,7 @@ class AtlasSchema(strawberry.Schema):
             return PreExecutionError(data=None, errors=[error])
         is_before_execution = isinstance(result, PreExecutionError)
         if result.errors:
-            result.errors = [presentable(error, is_before_execution=is_before_execution) for error in result.errors]
+            result.errors = presentable(result.errors, is_before_execution=is_before_execution)
         return result
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
