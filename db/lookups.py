@@ -1,67 +1,287 @@
-"""Batched selects: everything the dataloaders ask for many parents, in one statement each."""
+"""Batched selects: everything the dataloaders ask for many parents, in one statement each.
+
+The lists are classes whose `rows` say what they are in SQL; loaders batch them, compiled operations nest them.
+"""
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
 
-from sqlalchemy import BigInteger, ColumnElement, any_, column, func, literal, select, true, tuple_
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Double,
+    Integer,
+    Row,
+    Table,
+    Text,
+    any_,
+    cast,
+    column,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+    true,
+)
+from sqlalchemy import tuple_ as row_of
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import InstrumentedAttribute
 
-from db.models.atlas import (
-    Agent,
-    Authorship,
-    Dataset,
-    Entity,
-    EntityMeasure,
-    Influence,
-    Kind,
-    Measurement,
-    RelationshipType,
-    Work,
-)
+from db.models.atlas import Authorship, Dataset, Entity, EntityMeasure, Influence, Kind, Measurement, RelationshipType
 from db.models.operations import DataVersion, EtlRun, RunReport
+from db.rows import ENTITY, Rows, Slot, bound, bound_list, columns_of, limited
 from db.session import ReadSession
 
-InfluencePosition = tuple[RelationshipType, int]
-"""Where a page of edges ends: their order is by type, then by the far side's internal id."""
+INFLUENCE: Table = Influence.__table__  # type: ignore[assignment]
+AUTHORSHIP: Table = Authorship.__table__  # type: ignore[assignment]
+MEASURE: Table = EntityMeasure.__table__  # type: ignore[assignment]
+DATASET: Table = Dataset.__table__  # type: ignore[assignment]
+MEASUREMENT: Table = Measurement.__table__  # type: ignore[assignment]
+DATA_VERSION: Table = DataVersion.__table__  # type: ignore[assignment]
+
+FIXED = {"fixed": True}
+"""Marks a field that the code chooses, never a client: its value may stand in a statement."""
 
 
-Measured = tuple[EntityMeasure, int | None, bool]
-"""An entity's measures, the data version that they are of, and whether that is the newest."""
+class InfluencePosition(NamedTuple):
+    """Where a page of edges ends: their order is by type, then by the far side's internal id."""
+
+    type: str
+    far_id: int
+
+
+class EntityList(Hashable, Protocol):
+    """A list of entities that belong to a parent; `first` and one more at most are read."""
+
+    @property
+    def first(self) -> int | Slot:
+        """How many to list."""
+
+    def rows(self, parent: ColumnElement[int]) -> Rows:
+        """Return the rows of the parent with an internal id; their columns are the entities'."""
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:
-    """Which neighbours to list: along edges of these types, of this kind, `first` and one more at most."""
+    """Neighbours along edges of these types, of this kind: the surest edges first, then by internal id."""
 
-    types: tuple[RelationshipType, ...]
-    kind: Kind
-    first: int
+    first: int | Slot
+    types: tuple[RelationshipType, ...] = field(metadata=FIXED)
+    kind: Kind = field(metadata=FIXED)
     backward: bool = True
+
+    def rows(self, parent: ColumnElement[int]) -> Rows:
+        """See EntityList."""
+        edge, far = INFLUENCE.alias(), ENTITY.alias()
+        near_id, far_id = ends(edge, self.backward)
+        types = edge.c.type.in_([literal_of(edge_type) for edge_type in self.types])
+        conditions = (near_id == parent, types, far.c.kind == literal_of(self.kind))
+        source = edge.join(far, far.c.id == far_id)
+        if len(self.types) == 1:
+            return Rows(columns_of(far), source, conditions, (edge.c.confidence.desc(), far_id))
+        surest = func.max(edge.c.confidence).desc()
+        return Rows(columns_of(far), source, conditions, (surest, far.c.id), group=(far.c.id,))
+
+
+@dataclass(frozen=True, slots=True)
+class WorksOf:
+    """An agent's works by publication; undated ones last."""
+
+    first: int | Slot
+
+    def rows(self, parent: ColumnElement[int]) -> Rows:
+        """See EntityList."""
+        made, work = AUTHORSHIP.alias(), ENTITY.alias()
+        conditions = (made.c.agent_id == parent, work.c.kind == literal_of(Kind.WORK))
+        source = made.join(work, work.c.id == made.c.work_id)
+        return Rows(columns_of(work), source, conditions, (work.c.start_first, work.c.id))
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorsOf:
+    """A work's authors by internal id."""
+
+    first: int | Slot = field(default=1)
+
+    def rows(self, parent: ColumnElement[int]) -> Rows:
+        """See EntityList."""
+        made, agent = AUTHORSHIP.alias(), ENTITY.alias()
+        conditions = (made.c.work_id == parent, agent.c.kind == literal_of(Kind.AGENT))
+        source = made.join(agent, agent.c.id == made.c.agent_id)
+        return Rows(columns_of(agent), source, conditions, (agent.c.id,))
+
+
+@dataclass(frozen=True, slots=True)
+class MembersOf:
+    """A cycle's entities by internal id."""
+
+    first: int | Slot
+
+    def rows(self, parent: ColumnElement[int]) -> Rows:
+        """See EntityList."""
+        measure, member = MEASURE.alias(), ENTITY.alias()
+        source = measure.join(member, member.c.id == measure.c.entity_id)
+        return Rows(columns_of(member), source, (measure.c.cycle_id == parent,), (member.c.id,))
 
 
 @dataclass(frozen=True, slots=True)
 class InfluencePage:
-    """Which edges of an entity to list; `backward` means edges that end at it. No types means all."""
+    """Which edges of an entity to list, with their far sides; `backward` means edges that end at it.
+
+    No types means all. The rows' columns are the far entities', and the edges' with `edge_` before them.
+    """
 
     backward: bool
-    types: tuple[RelationshipType, ...]
-    first: int = 0
+    types: tuple[RelationshipType, ...] | Slot | None
+    first: int | Slot = 0
     after: InfluencePosition | None = None
+
+    @property
+    def is_backward(self) -> bool:
+        """Whether the rows come in the list's reverse order: it is only read onwards."""
+        return False
+
+    @property
+    def has_cursor(self) -> bool:
+        """Whether it goes on from a position."""
+        return self.after is not None
+
+    def rows(self, parent: ColumnElement[int]) -> Rows:
+        """See EntityList."""
+        edge, far = INFLUENCE.alias(), ENTITY.alias()
+        near_id, far_id = ends(edge, self.backward)
+        conditions: list[ColumnElement[bool]] = [near_id == parent, *self._of_types(edge)]
+        if self.after:
+            position = (bound(self.after.type, edge.c.type.type), bound(self.after.far_id, BigInteger()))
+            conditions.append(row_of(edge.c.type, far_id) > row_of(*position))
+        columns = columns_of(far) | edge_columns(edge, "edge_")
+        return Rows(columns, edge.join(far, far.c.id == far_id), conditions, (edge.c.type, far_id))
+
+    def count(self, parent: ColumnElement[int]) -> Rows:
+        """Return one row with the `count` of the edges on all pages."""
+        edge = INFLUENCE.alias()
+        near_id, _ = ends(edge, self.backward)
+        return Rows({"count": func.count()}, edge, [near_id == parent, *self._of_types(edge)])
+
+    def _of_types(self, edge: Any) -> list[ColumnElement[bool]]:
+        return [edge.c.type == any_(bound_list(self.types, edge.c.type.type))] if self.types else []
+
+
+def measured_row(entity_id: ColumnElement[int]) -> Rows:
+    """Return an entity's measures, the data version that they are of, and whether that is the newest."""
+    measure, measurement, newest = MEASURE.alias(), MEASUREMENT.alias(), DATA_VERSION.alias()
+    columns = {
+        **{name: measure.c[name] for name in ("level", "degree", "incoming", "outgoing")},
+        "page_rank": cast(measure.c.page_rank, Double),
+        "is_in_cycle": measure.c.cycle_id.is_not(None),
+        "data_version": measurement.c.version,
+        "is_current": measurement.c.version.is_not_distinct_from(newest.c.version),
+    }
+    source = measure.outerjoin(measurement, true()).outerjoin(newest, true())
+    return Rows(columns, source, [measure.c.entity_id == entity_id])
+
+
+def degree_rows(incoming: ColumnElement[Any], outgoing: ColumnElement[Any]) -> Rows:
+    """Return the counts of edges by type that two maps hold, in the types' order."""
+    types = literal_column("'{{{}}}'::text[]".format(",".join(RelationshipType)), ARRAY(Text))
+    listed = func.unnest(types).table_valued(column("type", Text), with_ordinality="place", name="listed")
+    listed = listed.render_derived()
+    counts = [func.coalesce(cast(way.op("->>")(listed.c.type), Integer), 0) for way in (incoming, outgoing)]
+    columns = {"type": listed.c.type, "incoming": counts[0], "outgoing": counts[1]}
+    has_any = [way.op("->")(listed.c.type).is_not(None) for way in (incoming, outgoing)]
+    return Rows(columns, listed, [or_(*has_any)], (listed.c.place,))
+
+
+def label_rows(labels: ColumnElement[Any]) -> Rows:
+    """Return the names in a map, by language."""
+    entry = func.jsonb_each_text(labels).table_valued(column("language", Text), column("text", Text), name="label")
+    entry = entry.render_derived()
+    return Rows(dict(entry.c), entry, (), (entry.c.language.collate("C"),))
+
+
+def statement_rows(provenance: ColumnElement[Any]) -> Rows:
+    """Return the statements that an edge's provenance holds, by dataset and rule."""
+    entry = func.jsonb_each(provenance).table_valued(column("key", Text), column("value", JSONB), name="entry")
+    entry = entry.render_derived()
+    key, value = entry.c.key, entry.c.value
+    columns = {
+        "dataset_name": func.split_part(key, "/", 1),
+        "rule": func.substr(key, func.length(func.split_part(key, "/", 1)) + 2),
+        "statement": value.op("->>")("statement"),
+        "confidence": value.op("->")("confidence"),
+        "is_derived": value.op("->")("derived"),
+    }
+    return Rows(columns, entry, (), (key.collate("C"),))
+
+
+def dataset_row(name: ColumnElement[str]) -> Rows:
+    """Return the dataset of a name."""
+    dataset = DATASET.alias()
+    return Rows(dict(dataset.c), dataset, [dataset.c.name == name])
+
+
+def entity_row(key: "EntityKey") -> Rows:
+    """Return the entity of an id."""
+    entity = ENTITY.alias()
+    conditions = [entity.c.id == bound(key.id, BigInteger()), entity.c.key == bound(key.key, Text())]
+    if key.kind is not None:
+        conditions.append(entity.c.kind == literal_of(key.kind))
+    return Rows(columns_of(entity), entity, conditions)
+
+
+def entity_rows(keys: "EntityKeys") -> Rows:
+    """Return a row for each of several ids, in their order; its columns are null where there is no such entity."""
+    asked = func.unnest(bound_list(keys.ids, BigInteger()), bound_list(keys.keys, Text())).table_valued(
+        column("id", BigInteger), column("key", Text), with_ordinality="place", name="asked"
+    )
+    asked, entity = asked.render_derived(), ENTITY.alias()
+    is_same = (entity.c.id == asked.c.id) & (entity.c.key == asked.c.key)
+    return Rows(columns_of(entity), asked.outerjoin(entity, is_same), (), (asked.c.place,))
+
+
+@dataclass(frozen=True, slots=True)
+class EntityKey:
+    """The internal and the public id of an entity, of one kind if any is given."""
+
+    id: int | Slot
+    key: str | Slot
+    kind: Kind | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EntityKeys:
+    """The internal and the public ids of entities."""
+
+    ids: Any
+    keys: tuple[str, ...] | Slot
+
+
+def edge_columns(edge: Any, prefix: str = "") -> dict[str, ColumnElement[Any]]:
+    """Return an edge's columns by name; confidence is as wide as Python reads it."""
+    names = ("type", "is_derived", "note", "provenance", "source_id", "target_id")
+    return {
+        **{prefix + name: edge.c[name] for name in names},
+        f"{prefix}confidence": cast(edge.c.confidence, Double),
+    }
+
+
+def literal_of(value: Kind | RelationshipType) -> ColumnElement[Any]:
+    """Write a constant into the statement, where the planner sees it."""
+    kind = Entity.kind.type if isinstance(value, Kind) else Influence.type.type
+    return literal(value, kind, literal_execute=True)
 
 
 def is_any(attribute: InstrumentedAttribute[Any], values: Sequence[object]) -> ColumnElement[bool]:
     """Compare with a list in one parameter, so that lists of every length share one prepared statement."""
-    return attribute == any_(literal(list(values), ARRAY(attribute.type)))
+    return attribute == any_(bound_list(values, attribute.type))
 
 
-def ends(backward: bool) -> tuple[InstrumentedAttribute[int], InstrumentedAttribute[int]]:
+def ends(edge: Any, backward: bool) -> tuple[ColumnElement[int], ColumnElement[int]]:
     """Return an edge's near and far column when walking backward (to sources) or forward (to targets)."""
-    if backward:
-        return Influence.target_id, Influence.source_id
-    return Influence.source_id, Influence.target_id
+    return (edge.c.target_id, edge.c.source_id) if backward else (edge.c.source_id, edge.c.target_id)
 
 
 async def entities_by_id(session: ReadSession, ids: Sequence[int]) -> dict[int, Entity]:
@@ -70,72 +290,21 @@ async def entities_by_id(session: ReadSession, ids: Sequence[int]) -> dict[int, 
     return {entity.id: entity for entity in entities}
 
 
-async def neighbours_by_entity(session: ReadSession, ids: Sequence[int], wanted: Neighbours) -> dict[int, list[Entity]]:
-    """Return each entity's neighbours, the surest edges first, then by internal id."""
+async def lists_by_parent(session: ReadSession, ids: Sequence[int], wanted: EntityList) -> dict[int, list[Entity]]:
+    """Return each parent's list."""
     parent = _parents(ids)
-    near, far = ends(wanted.backward)
-    near_rows = (
-        select(far.label("id"), func.max(Influence.confidence).label("confidence"))
-        .join(Entity, Entity.id == far)
-        .where(near == parent.c.id, is_any(Influence.type, wanted.types), Entity.kind == wanted.kind)
-        .group_by(far)
-        .order_by(func.max(Influence.confidence).desc(), far)
-        .correlate(parent)
-        .limit(wanted.first + 1)
-        .lateral("near")
-    )
+    near = limited(wanted.rows(parent.c.id).select(["id"]), wanted.first).correlate(parent).lateral("near")
     rows = await session.rows(
         select(parent.c.id, Entity)
         .select_from(parent)
-        .join(near_rows, true())
-        .join(Entity, Entity.id == near_rows.c.id)
-        .order_by(parent.c.id, near_rows.c.confidence.desc(), near_rows.c.id)
-    )
-    return _grouped(rows)
-
-
-async def works_by_agent(session: ReadSession, ids: Sequence[int], first: int) -> dict[int, list[Work]]:
-    """Return each agent's works by publication, `first` and one more at most; undated ones last."""
-    parent = _parents(ids)
-    near = (
-        select(Work.id, Work.start_first)
-        .join(Authorship, Authorship.work_id == Work.id)
-        .where(Authorship.agent_id == parent.c.id)
-        .order_by(Work.start_first, Work.id)
-        .correlate(parent)
-        .limit(first + 1)
-        .lateral("near")
-    )
-    rows = await session.rows(
-        select(parent.c.id, Work)
-        .select_from(parent)
         .join(near, true())
-        .join(Work, Work.id == near.c.id)
-        .order_by(parent.c.id, near.c.start_first, near.c.id)
+        .join(Entity, Entity.id == near.c.id)
+        .order_by(parent.c.id, near.c.n)
     )
-    return _grouped(rows)
-
-
-async def authors_by_work(session: ReadSession, ids: Sequence[int], first: int) -> dict[int, list[Agent]]:
-    """Return each work's authors by internal id, `first` and one more at most."""
-    parent = _parents(ids)
-    near = (
-        select(Agent.id)
-        .join(Authorship, Authorship.agent_id == Agent.id)
-        .where(Authorship.work_id == parent.c.id)
-        .order_by(Agent.id)
-        .correlate(parent)
-        .limit(first + 1)
-        .lateral("near")
-    )
-    rows = await session.rows(
-        select(parent.c.id, Agent)
-        .select_from(parent)
-        .join(near, true())
-        .join(Agent, Agent.id == near.c.id)
-        .order_by(parent.c.id, near.c.id)
-    )
-    return _grouped(rows)
+    groups: dict[int, list[Entity]] = defaultdict(list)
+    for parent_id, entity in rows:
+        groups[parent_id].append(entity)
+    return groups
 
 
 async def influences_by_entity(
@@ -143,26 +312,20 @@ async def influences_by_entity(
 ) -> dict[int, list[tuple[Influence, Entity]]]:
     """Return each entity's edges with their far sides, `first` and one more at most."""
     parent = _parents(ids)
-    near, far = ends(page.backward)
-    statement = select(Influence.source_id, Influence.type, Influence.target_id).where(near == parent.c.id)
-    if page.types:
-        statement = statement.where(is_any(Influence.type, page.types))
-    if page.after:
-        position = tuple_(literal(page.after[0], Influence.type.type), literal(page.after[1], BigInteger))
-        statement = statement.where(tuple_(Influence.type, far) > position)
-    found = statement.correlate(parent).order_by(Influence.type, far).limit(page.first + 1).lateral("found")
+    names = ["id", "edge_source_id", "edge_type", "edge_target_id"]
+    found = limited(page.rows(parent.c.id).select(names), page.first).correlate(parent).lateral("found")
     same_edge = (
-        (Influence.source_id == found.c.source_id)
-        & (Influence.type == found.c.type)
-        & (Influence.target_id == found.c.target_id)
+        (Influence.source_id == found.c.edge_source_id)
+        & (Influence.type == found.c.edge_type)
+        & (Influence.target_id == found.c.edge_target_id)
     )
     rows = await session.rows(
         select(parent.c.id, Influence, Entity)
         .select_from(parent)
         .join(found, true())
         .join(Influence, same_edge)
-        .join(Entity, Entity.id == far)
-        .order_by(parent.c.id, Influence.type, far)
+        .join(Entity, Entity.id == found.c.id)
+        .order_by(parent.c.id, found.c.n)
     )
     groups: dict[int, list[tuple[Influence, Entity]]] = defaultdict(list)
     for parent_id, influence, entity in rows:
@@ -171,12 +334,10 @@ async def influences_by_entity(
 
 
 async def influence_counts_by_entity(session: ReadSession, ids: Sequence[int], page: InfluencePage) -> dict[int, int]:
-    """Return how many edges each entity has on all pages; entities without any are left out."""
-    near, _ = ends(page.backward)
-    statement = select(near, func.count()).where(is_any(near, ids)).group_by(near)
-    if page.types:
-        statement = statement.where(is_any(Influence.type, page.types))
-    return dict(await session.rows(statement))
+    """Return how many edges each entity has on all pages."""
+    parent = _parents(ids)
+    counted = page.count(parent.c.id).select(["count"]).correlate(parent).lateral("counted")
+    return dict(await session.rows(select(parent.c.id, counted.c.count).select_from(parent).join(counted, true())))
 
 
 async def datasets_by_name(session: ReadSession, names: Sequence[str]) -> dict[str, Dataset]:
@@ -197,46 +358,15 @@ async def reports_by_run(session: ReadSession, ids: Sequence[int]) -> dict[int, 
     return {report.run_id: report for report in reports}
 
 
-async def measures_by_entity(session: ReadSession, ids: Sequence[int]) -> dict[int, Measured]:
-    """Return the measures of those entities that were measured."""
-    rows = await session.rows(
-        select(EntityMeasure, Measurement.version, DataVersion.version)
-        .select_from(EntityMeasure)
-        .outerjoin(Measurement, true())
-        .outerjoin(DataVersion, true())
-        .where(is_any(EntityMeasure.entity_id, ids))
-    )
-    return {measure.entity_id: (measure, version, version == newest) for measure, version, newest in rows}
-
-
-async def members_by_cycle(session: ReadSession, ids: Sequence[int], first: int) -> dict[int, list[Entity]]:
-    """Return each cycle's entities by internal id, `first` and one more at most."""
+async def measures_by_entity(session: ReadSession, ids: Sequence[int]) -> dict[int, Row[Any]]:
+    """Return the measures of those entities that were measured, with the columns of `measured_row`."""
     parent = _parents(ids)
-    near = (
-        select(EntityMeasure.entity_id)
-        .where(EntityMeasure.cycle_id == parent.c.id)
-        .order_by(EntityMeasure.entity_id)
-        .correlate(parent)
-        .limit(first + 1)
-        .lateral("near")
-    )
-    rows = await session.rows(
-        select(parent.c.id, Entity)
-        .select_from(parent)
-        .join(near, true())
-        .join(Entity, Entity.id == near.c.entity_id)
-        .order_by(parent.c.id, near.c.entity_id)
-    )
-    return _grouped(rows)
+    found = measured_row(parent.c.id)
+    measured = found.select(list(found.columns)).correlate(parent).lateral("measured")
+    rows = await session.rows(select(parent.c.id.label("parent"), measured).select_from(parent).join(measured, true()))
+    return {row.parent: row for row in rows}
 
 
 def _parents(ids: Sequence[int]) -> Any:
     parents = func.unnest(literal(list(ids), ARRAY(BigInteger)))
     return parents.table_valued(column("id", BigInteger), name="parent").render_derived()
-
-
-def _grouped(rows: Sequence[Any]) -> dict[int, list[Any]]:
-    groups: dict[int, list[Any]] = defaultdict(list)
-    for parent_id, child in rows:
-        groups[parent_id].append(child)
-    return groups

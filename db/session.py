@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 
 import asyncpg
 import orjson
-from sqlalchemy import CursorResult, Executable, Row, Select, make_url, text
+from sqlalchemy import CursorResult, Executable, Row, Select, event, make_url, text
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -53,19 +53,28 @@ def read_engine(url: str, pool_size: int, statement_timeout_seconds: float) -> A
         sqlalchemy_url(url),
         pool_size=pool_size,
         max_overflow=0,
-        pool_pre_ping=True,
         json_deserializer=orjson.loads,
         connect_args={
             "timeout": CONNECT_TIMEOUT_SECONDS,
+            # Compiled operations can be long; their number is bounded where they are made.
+            "max_cacheable_statement_size": 0,
             "server_settings": {
                 "application_name": "chronos-atlas graph",
+                "default_transaction_read_only": "on",
                 # Compiling costs more than any of the API's short queries saves.
                 "jit": "off",
                 "statement_timeout": str(int(statement_timeout_seconds * 1000)),
             },
         },
     )
+    event.listen(engine.sync_engine, "checkout", _refuse_closed)
     return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+
+def _refuse_closed(connection: Any, _record: object, _proxy: object) -> None:
+    """Have the pool replace a connection that its server has closed; that is known without asking it."""
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError("the server closed the connection")
 
 
 def write_engine(url: str) -> AsyncEngine:

@@ -1,15 +1,32 @@
 """Walks over the edges: bounded in depth and in nodes, safe in cycles, each node once at its smallest depth."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Integer, TextClause, bindparam, select, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Integer,
+    Select,
+    TextualSelect,
+    and_,
+    any_,
+    bindparam,
+    column,
+    func,
+    literal_column,
+    select,
+    text,
+    true,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
+from sqlalchemy.types import TypeEngine
 
-from db.lookups import is_any
-from db.models.atlas import Influence, RelationshipType
+from db.lookups import INFLUENCE, EntityKey, edge_columns, entity_row, is_any, literal_of
+from db.models.atlas import Influence, Kind, RelationshipType
+from db.rows import ENTITY, Rows, Slot, bound, bound_list, columns_of
 from db.session import ReadSession
 
 MAX_DEPTH = 32
@@ -54,35 +71,135 @@ class PathLimitError(Exception):
     """The search for a path saw MAX_PATH_NODES nodes without an answer."""
 
 
-def _walk_statement(near: str, far: str) -> TextClause:
-    # One row a depth: arrays are far cheaper than a row a node, and EXCEPT against `seen` is the cycle guard.
-    # The level beyond max_depth is asked for one node only, to know whether the bound cut anything.
-    return text(f"""
-        WITH RECURSIVE walk (depth, frontier, seen) AS (
-            SELECT 0, ARRAY[:start], ARRAY[:start]
-            UNION ALL
-            SELECT walk.depth + 1, fresh.ids, walk.seen || fresh.ids
-            FROM walk CROSS JOIN LATERAL (
-                SELECT array_agg(id) AS ids FROM (
-                    SELECT {far} AS id FROM influence WHERE {near} = ANY (walk.frontier) AND type = ANY (:types)
-                    EXCEPT SELECT unnest(walk.seen)
-                    ORDER BY id LIMIT CASE WHEN walk.depth < :max_depth THEN :first + 1 ELSE 1 END
-                ) AS level
-            ) AS fresh
-            WHERE walk.depth <= :max_depth AND cardinality(walk.seen) <= :first + 1 AND fresh.ids IS NOT NULL
-        )
-        SELECT walk.depth, node.id FROM walk CROSS JOIN LATERAL unnest(walk.frontier) AS node (id)
-        WHERE walk.depth > 0 ORDER BY walk.depth, node.id LIMIT :first + 1
-    """).bindparams(
-        bindparam("start", type_=BigInteger),
-        bindparam("types", type_=ARRAY(Influence.type.type)),
-        bindparam("max_depth", type_=Integer),
-        bindparam("first", type_=Integer),
+_WALK = """
+    WITH RECURSIVE walk (depth, frontier, seen) AS (
+        SELECT 0, ARRAY[:{start}], ARRAY[:{start}]
+        UNION ALL
+        SELECT walk.depth + 1, fresh.ids, walk.seen || fresh.ids
+        FROM walk CROSS JOIN LATERAL (
+            SELECT array_agg(id) AS ids FROM (
+                SELECT {far} AS id FROM influence WHERE {near} = ANY (walk.frontier) AND type = ANY (:{types})
+                EXCEPT SELECT unnest(walk.seen)
+                ORDER BY id LIMIT CASE WHEN walk.depth < :{max_depth} THEN :{first} + 1 ELSE 1 END
+            ) AS level
+        ) AS fresh
+        WHERE walk.depth <= :{max_depth} AND cardinality(walk.seen) <= :{first} + 1 AND fresh.ids IS NOT NULL
     )
+    SELECT walk.depth, node.id FROM walk CROSS JOIN LATERAL unnest(walk.frontier) AS node (id)
+    WHERE walk.depth > 0 ORDER BY walk.depth, node.id LIMIT :{first} + 1
+"""
+# One row a depth: arrays are far cheaper than a row a node, and EXCEPT against `seen` is the cycle guard.
+# The level beyond max_depth is asked for one node only, to know whether the bound cut anything.
 
 
-_WALK_BACKWARD = _walk_statement("target_id", "source_id")
-_WALK_FORWARD = _walk_statement("source_id", "target_id")
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What to visit: before a node (backward: to sources) or after it, over edges of these types, nearest first.
+
+    At most `first` nodes (0 to MAX_NODES), at depth 1 to `max_depth` (0 to MAX_DEPTH).
+    """
+
+    start: int | Slot
+    types: tuple[str, ...] | Slot
+    max_depth: int | Slot
+    first: int | Slot
+    backward: bool = True
+
+    def visits(self) -> TextualSelect:
+        """Select depth and id of the nodes in the order of the walk, and of one beyond its bounds if there is any."""
+        values: dict[str, tuple[Any, TypeEngine[Any]]] = {
+            "start": (self.start, BigInteger()),
+            "types": (self.types, ARRAY(Influence.type.type)),
+            "max_depth": (self.max_depth, Integer()),
+            "first": (self.first, Integer()),
+        }
+        names = {name: value.name if isinstance(value, Slot) else name for name, (value, _) in values.items()}
+        near, far = ("target_id", "source_id") if self.backward else ("source_id", "target_id")
+        given: list[Any] = [
+            bindparam(names[name], None if isinstance(value, Slot) else value, type_=kind)
+            for name, (value, kind) in values.items()
+        ]
+        statement = text(_WALK.format(near=near, far=far, **names)).bindparams(*given)
+        return statement.columns(depth=Integer, id=BigInteger)
+
+    def rows(self) -> Rows:
+        """Return the one row of its outcome."""
+        outcome = self.outcome().subquery("outcome")
+        return Rows(dict(outcome.c), outcome)
+
+    def outcome(self) -> Select[*tuple[Any, ...]]:
+        """Select one row: the nodes' `ids` and `depths` in order, and whether `first` or `max_depth` cut the walk."""
+        visits = self.visits().subquery("visit")
+        number = func.row_number().over(order_by=(visits.c.depth, visits.c.id)).label("n")
+        step = select(visits.c.depth, visits.c.id, number).subquery("step")
+        first, max_depth = bound(self.first, Integer()), bound(self.max_depth, Integer())
+        is_inside = step.c.depth <= max_depth
+        kept = and_(is_inside, step.c.n <= first)
+        return select(
+            func.array_agg(aggregate_order_by(step.c.id, step.c.n)).filter(kept).label("ids"),
+            func.array_agg(aggregate_order_by(step.c.depth, step.c.n)).filter(kept).label("depths"),
+            (func.count().filter(is_inside) > first).label("is_cut_by_first"),
+            (func.count().filter(~is_inside) > 0).label("is_cut_by_depth"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class WalkFrom:
+    """A walk from an entity, which must be there."""
+
+    entity: EntityKey
+    reach: Reach
+
+    def rows(self) -> Rows:
+        """Return the entity's row with the walk's outcome, the `types` of its edges, and `all_ids` with the start's."""
+        start, outcome = entity_row(self.entity), self.reach.outcome().subquery("outcome")
+        columns = {
+            **start.columns,
+            **dict(outcome.c),
+            "all_ids": func.array_append(outcome.c.ids, start.columns["id"]),
+            "types": bound_list(self.reach.types, Influence.type.type),
+        }
+        return replace(start, columns=columns, source=start.source.join(outcome, true()))
+
+
+Columns = Mapping[str, ColumnElement[Any]]
+
+
+def reached_rows(outcome: Columns, kind: Kind | None = None) -> Rows:
+    """Return the entities of a walk's outcome, with their `depth`; only those of a kind if one is given."""
+    node = func.unnest(outcome["ids"], outcome["depths"]).table_valued(
+        column("id", BigInteger), column("depth", Integer), with_ordinality="place", name="node"
+    )
+    node, entity = node.render_derived(), ENTITY.alias()
+    conditions = [] if kind is None else [entity.c.kind == literal_of(kind)]
+    columns = {**columns_of(entity), "depth": node.c.depth}
+    return Rows(columns, node.join(entity, entity.c.id == node.c.id), conditions, (node.c.place,))
+
+
+def link_rows(outcome: Columns, kind: Kind | None = None, most: int = MAX_EDGES) -> Rows:
+    """Return the edges among what a walk reached, both ends' columns after `source_` and `target_`.
+
+    Only those between entities of a kind, if one is given.
+    """
+    edge, source, target = INFLUENCE.alias(), ENTITY.alias(), ENTITY.alias()
+    conditions = [
+        edge.c.target_id == any_(outcome["all_ids"]),
+        edge.c.source_id == any_(outcome["all_ids"]),
+        edge.c.type == any_(outcome["types"]),
+    ]
+    if kind is not None:
+        conditions += [source.c.kind == literal_of(kind), target.c.kind == literal_of(kind)]
+    columns = {**columns_of(source, "source_"), **columns_of(target, "target_"), **edge_columns(edge)}
+    joined = edge.join(source, source.c.id == edge.c.source_id).join(target, target.c.id == edge.c.target_id)
+    return Rows(columns, joined, conditions, (edge.c.target_id, edge.c.type, edge.c.source_id), most=most)
+
+
+def cut_columns(outcome: Columns, kind: Kind | None = None) -> dict[Cut, ColumnElement[bool]]:
+    """Return whether each of the bounds cut a walk."""
+    links = link_rows(outcome, kind, MAX_EDGES + 1).select(["type"]).subquery()
+    has_more = select(func.count() > literal_column(str(MAX_EDGES))).select_from(links).scalar_subquery()
+    return {Cut.FIRST: outcome["is_cut_by_first"], Cut.MAX_DEPTH: outcome["is_cut_by_depth"], Cut.EDGES: has_more}
+
 
 # Both ends are widened a whole level at a time, the smaller one first; when a new level touches the other side's
 # frontier the shortest length is known, since every shorter way would have met before. `chain` then goes from the
@@ -161,12 +278,9 @@ async def walk(
     max_depth: int,
     first: int,
 ) -> Walk:
-    """Visit what lies before a node (backward: to sources) or after it, nearest first.
-
-    At most `first` nodes (0 to MAX_NODES), at depth 1 to `max_depth` (0 to MAX_DEPTH).
-    """
-    parameters = {"start": start, "types": list(types), "max_depth": max_depth, "first": first}
-    rows = await session.rows(_WALK_BACKWARD if backward else _WALK_FORWARD, parameters)
+    """Visit what lies before a node or after it; see Reach."""
+    reach = Reach(start, tuple(types), max_depth, first, backward)
+    rows = await session.rows(reach.visits())
     inside = [row for row in rows if row.depth <= max_depth]
     cuts = [Cut.FIRST] if len(inside) > first else []
     if len(inside) < len(rows):

@@ -1,20 +1,35 @@
 """The knowledge graph's types: entities of three kinds, and the fields that lead from one to the next."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import strawberry
+from sqlalchemy import ColumnElement, Text, func, literal_column
 
-from db import dates
 from db.keys import internal_id
-from db.lookups import Neighbours
+from db.lookups import (
+    AuthorsOf,
+    EntityKey,
+    EntityKeys,
+    EntityList,
+    Neighbours,
+    WorksOf,
+    entity_row,
+    entity_rows,
+    label_rows,
+)
 from db.models import atlas as models
 from db.models.atlas import Kind, RelationshipType
+from db.rows import Slot, bound
+from graph.compiled.dates import date_object, date_text
+from graph.compiled.mapping import SQL, Listed, Mapped, One, Row, Value, column, mapped
 from graph.context import Info
 from graph.dates import HistoricalDate
-from graph.errors import bad_input
-from graph.influences import Dataset, InfluenceConnection, dataset_of, influences_of
-from graph.measures import Measures, measures_of
-from graph.pagination import MAX_PAGE, check_first, cut, resolved
+from graph.errors import bad_input, check_text
+from graph.influences import DATASET, INFLUENCES, Dataset, InfluenceConnection, dataset_of, influences_of
+from graph.measures import MEASURES, Measures, measures_of
+from graph.pagination import MAX_PAGE, check_first, cut
 from graph.scalars import Date, Year
 
 DEFAULT_FIRST = 50
@@ -23,9 +38,19 @@ First = Annotated[int, strawberry.argument(description="How many at most, up to 
 AnId = Annotated[strawberry.ID, strawberry.argument(description='A public id: "Q868", "metacademy:bayes_rule".')]
 
 AnyEntity = strawberry.Parent[models.Entity]
+
+
+def _of(attribute: str, description: str, sql: Mapped) -> Any:
+    """Make a field of an attribute of another name."""
+
+    def resolve(root: AnyEntity) -> Any:
+        return getattr(root, attribute)
+
+    return mapped(resolve, description, sql)
+
+
 AnAgent = strawberry.Parent[models.Agent]
 AWork = strawberry.Parent[models.Work]
-AConcept = strawberry.Parent[models.Concept]
 
 _TYPE_NAMES = {Kind.AGENT: "Agent", Kind.WORK: "Work", Kind.CONCEPT: "Concept"}
 
@@ -36,10 +61,21 @@ async def entity_by_key(info: Info, key: str) -> models.Entity | None:
     return entity if entity is not None and entity.key == key else None
 
 
-async def _neighbours(info: Info, entity: models.Entity, wanted: Neighbours) -> list[models.Entity]:
-    check_first(wanted.first)
-    found = await info.context.loaders.neighbours_by_entity.load((entity.id, wanted))
-    return cut(info, found, wanted.first)
+def _listed(make: Callable[[int], EntityList], description: str) -> Any:
+    """Make a field of entities in a list that belongs to their parent."""
+
+    async def resolve(root: AnyEntity, info: Info, first: First = DEFAULT_FIRST) -> Any:
+        found = await info.context.loaders.lists_by_parent.load((root.id, make(check_first(first))))
+        return cut(info, found, first)
+
+    def read(first: int) -> EntityList:
+        return make(check_first(first))
+
+    return mapped(resolve, description, Listed(lambda row, wanted: wanted.rows(row["id"]), read))
+
+
+def _neighbours(types: tuple[RelationshipType, ...], kind: Kind, description: str, *, backward: bool = True) -> Any:
+    return _listed(lambda first: Neighbours(first, types, kind, backward), description)
 
 
 def _label(
@@ -47,6 +83,18 @@ def _label(
     language: Annotated[str, strawberry.argument(description='A language code as Wikidata has it: "de", "ja".')],
 ) -> str | None:
     return root.labels.get(language)
+
+
+@dataclass(frozen=True, slots=True)
+class _LabelIn:
+    language: str | Slot
+
+    def sql(self, row: Row) -> ColumnElement[Any]:
+        return row["labels"].op("->>")(bound(self.language, Text()))
+
+
+def _label_in(language: str) -> _LabelIn:
+    return _LabelIn(check_text("language", language))
 
 
 @strawberry.type(description="A name in one language.")
@@ -59,26 +107,6 @@ class Label:
 
 def _labels(root: AnyEntity) -> list[Label]:
     return [Label(language=language, text=text) for language, text in sorted(root.labels.items())]
-
-
-def _name(root: AnyEntity) -> str | None:
-    return root.name
-
-
-def _start(root: AnyEntity) -> dates.HistoricalDate | None:
-    return root.start
-
-
-def _end(root: AnyEntity) -> dates.HistoricalDate | None:
-    return root.end
-
-
-def _start_year(root: AnyEntity) -> int | None:
-    return root.start_year
-
-
-def _end_year(root: AnyEntity) -> int | None:
-    return root.end_year
 
 
 @strawberry.interface(description="Anything with a global id (Relay's Global Object Identification).")
@@ -104,42 +132,50 @@ class Entity(Node):
     name: str | None = strawberry.field(
         description="The name in English, or in the language its source falls back to; null when the source has none."
     )
-    label: str | None = resolved(_label, "The name in a language; null when it is not known.")
-    labels: list[Label] = resolved(_labels, "The names in every known language, by language code.")
+    label: str | None = mapped(
+        _label,
+        "The name in a language; null when it is not known.",
+        Value(lambda row, label: label.sql(row), _label_in),
+    )
+    labels: list[Label] = mapped(
+        _labels,
+        "The names in every known language, by language code.",
+        Listed(lambda row, _: label_rows(row["labels"])),
+    )
     description: str | None = strawberry.field(description="A sentence or a paragraph on what it is.")
     is_stub: bool = strawberry.field(
         description="Whether it is only known because another's record mentions it: expect no dates or description."
     )
     start: HistoricalDate | None = strawberry.field(
-        description="An agent's birth, a work's publication, a concept's first use; null when unknown."
+        description="An agent's birth, a work's publication, a concept's first use; null when unknown.",
+        metadata={SQL: date_object("start_")},
     )
     end: HistoricalDate | None = strawberry.field(
-        description="An agent's death, a concept's end; null when unknown or when there is none."
+        description="An agent's death, a concept's end; null when unknown or when there is none.",
+        metadata={SQL: date_object("end_")},
     )
-    dataset: Dataset = resolved(dataset_of, "The dataset that describes it, with the terms of its use.")
-    influences: InfluenceConnection | None = resolved(
-        influences_of, "The edges that end here or begin here, with their types, certainty and provenance."
+    dataset: Dataset = mapped(dataset_of, "The dataset that describes it, with the terms of its use.", DATASET)
+    influences: InfluenceConnection | None = mapped(
+        influences_of, "The edges that end here or begin here, with their types, certainty and provenance.", INFLUENCES
     )
-    measures: Measures | None = resolved(
-        measures_of, "Its level, PageRank and degrees; null until the graph is measured after the load that brought it."
+    measures: Measures | None = mapped(
+        measures_of,
+        "Its level, PageRank and degrees; null until the graph is measured after the load that brought it.",
+        MEASURES,
     )
-
-
-async def _works(root: AnAgent, info: Info, first: First = DEFAULT_FIRST) -> list[models.Work]:
-    return cut(info, await info.context.loaders.works_by_agent.load((root.id, check_first(first))), first)
-
-
-async def _influenced_by(root: AnAgent, info: Info, first: First = DEFAULT_FIRST) -> list[models.Entity]:
-    return await _neighbours(info, root, Neighbours((RelationshipType.INFLUENCED,), Kind.AGENT, first))
-
-
-async def _influenced(root: AnAgent, info: Info, first: First = DEFAULT_FIRST) -> list[models.Entity]:
-    wanted = Neighbours((RelationshipType.INFLUENCED,), Kind.AGENT, first, backward=False)
-    return await _neighbours(info, root, wanted)
 
 
 def _discipline(root: AnAgent) -> str | None:
     return root.disciplines[0] if root.disciplines else None
+
+
+def _first_discipline(row: Row, _request: Any) -> ColumnElement[Any]:
+    return literal_column(f"({row['disciplines']})[1]", Text)
+
+
+def _countries_sql(row: Row, _request: Any) -> ColumnElement[Any]:
+    countries = row["details"].op("->")(literal_column("'countries'"))
+    return func.coalesce(func.nullif(countries, literal_column("'null'::jsonb")), literal_column("'[]'::jsonb"))
 
 
 def _countries(root: AnAgent) -> list[str]:
@@ -150,21 +186,30 @@ def _countries(root: AnAgent) -> list[str]:
 class Agent(Entity):
     """An entity of the kind AGENT."""
 
-    birth_date: Date | None = resolved(_start, "The birth; see `birth` for how exactly it is known.")
-    death_date: Date | None = resolved(_end, "The death; see `death` for how exactly it is known.")
-    birth: HistoricalDate | None = resolved(_start, "The birth with its precision, bounds and wording.")
-    death: HistoricalDate | None = resolved(_end, "The death with its precision, bounds and wording.")
-    birth_year: Year | None = resolved(_start_year, "The astronomical year of birth.")
-    death_year: Year | None = resolved(_end_year, "The astronomical year of death.")
-    discipline: str | None = resolved(_discipline, "The first of `disciplines`; null when none is known.")
-    disciplines: list[str] = strawberry.field(description="The fields the agent worked in.")
-    countries: list[str] = resolved(_countries, "The countries the agent belonged to.")
-    works: "list[Work | None] | None" = resolved(_works, "What the agent made, by publication; undated works last.")
-    influenced_by: "list[Agent | None] | None" = resolved(
-        _influenced_by, "The agents who influenced this one (INFLUENCED edges), the surest first."
+    birth_date: Date | None = _of("start", "The birth; see `birth` for how exactly it is known.", date_text("start_"))
+    death_date: Date | None = _of("end", "The death; see `death` for how exactly it is known.", date_text("end_"))
+    birth: HistoricalDate | None = _of(
+        "start", "The birth with its precision, bounds and wording.", date_object("start_")
     )
-    influenced: "list[Agent | None] | None" = resolved(
-        _influenced, "The agents whom this one influenced (INFLUENCED edges), the surest first."
+    death: HistoricalDate | None = _of("end", "The death with its precision, bounds and wording.", date_object("end_"))
+    birth_year: Year | None = column("start_year", "The astronomical year of birth.")
+    death_year: Year | None = column("end_year", "The astronomical year of death.")
+    discipline: str | None = mapped(
+        _discipline, "The first of `disciplines`; null when none is known.", Value(_first_discipline)
+    )
+    disciplines: list[str] = strawberry.field(description="The fields the agent worked in.")
+    countries: list[str] = mapped(_countries, "The countries the agent belonged to.", Value(_countries_sql))
+    works: "list[Work | None] | None" = _listed(WorksOf, "What the agent made, by publication; undated works last.")
+    influenced_by: "list[Agent | None] | None" = _neighbours(
+        (RelationshipType.INFLUENCED,),
+        Kind.AGENT,
+        "The agents who influenced this one (INFLUENCED edges), the surest first.",
+    )
+    influenced: "list[Agent | None] | None" = _neighbours(
+        (RelationshipType.INFLUENCED,),
+        Kind.AGENT,
+        "The agents whom this one influenced (INFLUENCED edges), the surest first.",
+        backward=False,
     )
 
     @classmethod
@@ -173,32 +218,31 @@ class Agent(Entity):
         return isinstance(value, models.Agent)
 
 
-async def _author(root: AWork, info: Info) -> models.Agent | None:
-    authors = await info.context.loaders.authors_by_work.load((root.id, 1))
+async def _author(root: AWork, info: Info) -> models.Entity | None:
+    authors = await info.context.loaders.lists_by_parent.load((root.id, AuthorsOf(1)))
     return authors[0] if authors else None
-
-
-async def _authors(root: AWork, info: Info, first: First = DEFAULT_FIRST) -> list[models.Agent]:
-    return cut(info, await info.context.loaders.authors_by_work.load((root.id, check_first(first))), first)
-
-
-async def _built_upon(root: AWork, info: Info, first: First = DEFAULT_FIRST) -> list[models.Entity]:
-    types = (RelationshipType.BUILT_ON, RelationshipType.DERIVED_FROM)
-    return await _neighbours(info, root, Neighbours(types, Kind.WORK, first))
 
 
 @strawberry.type(description="Something made: a book, a painting, a machine.")
 class Work(Entity):
     """An entity of the kind WORK."""
 
-    title: str | None = resolved(_name, "The title; the same as `name`.")
-    publication_date: Date | None = resolved(_start, "When it was published; see `start` for how exactly.")
-    publication_year: Year | None = resolved(_start_year, "The astronomical year of publication.")
+    title: str | None = column("name", "The title; the same as `name`.")
+    publication_date: Date | None = _of(
+        "start", "When it was published; see `start` for how exactly.", date_text("start_")
+    )
+    publication_year: Year | None = column("start_year", "The astronomical year of publication.")
     work_type: str | None = strawberry.field(name="type", description='What sort of work it is: "book", "painting".')
-    author: Agent | None = resolved(_author, "The author; of several, the one with the lowest id. See `authors`.")
-    authors: list[Agent] = resolved(_authors, "All authors, by id.")
-    built_upon: "list[Work | None] | None" = resolved(
-        _built_upon, "The works it was built on or derived from (BUILT_ON and DERIVED_FROM edges), the surest first."
+    author: Agent | None = mapped(
+        _author,
+        "The author; of several, the one with the lowest id. See `authors`.",
+        One(lambda row, _: AuthorsOf(1).rows(row["id"])),
+    )
+    authors: list[Agent] = _listed(AuthorsOf, "All authors, by id.")
+    built_upon: "list[Work | None] | None" = _neighbours(
+        (RelationshipType.BUILT_ON, RelationshipType.DERIVED_FROM),
+        Kind.WORK,
+        "The works it was built on or derived from (BUILT_ON and DERIVED_FROM edges), the surest first.",
     )
 
     @classmethod
@@ -207,37 +251,27 @@ class Work(Entity):
         return isinstance(value, models.Work)
 
 
-def _definition(root: AConcept) -> str | None:
-    return root.description
-
-
-async def _prerequisites(root: AConcept, info: Info, first: First = DEFAULT_FIRST) -> list[models.Entity]:
-    return await _neighbours(info, root, Neighbours((RelationshipType.PREREQUISITE_FOR,), Kind.CONCEPT, first))
-
-
-async def _prerequisite_for(root: AConcept, info: Info, first: First = DEFAULT_FIRST) -> list[models.Entity]:
-    wanted = Neighbours((RelationshipType.PREREQUISITE_FOR,), Kind.CONCEPT, first, backward=False)
-    return await _neighbours(info, root, wanted)
-
-
-async def _associated_agents(root: AConcept, info: Info, first: First = DEFAULT_FIRST) -> list[models.Entity]:
-    types = (RelationshipType.ASSOCIATED_WITH, RelationshipType.INVENTED_BY)
-    return await _neighbours(info, root, Neighbours(types, Kind.AGENT, first))
-
-
 @strawberry.type(description="An idea, a field or a skill.")
 class Concept(Entity):
     """An entity of the kind CONCEPT."""
 
-    definition: str | None = resolved(_definition, "What it means; the same as `description`.")
+    definition: str | None = column("description", "What it means; the same as `description`.")
     field: str | None = strawberry.field(description="The field it belongs to; null when its source states none.")
-    prerequisites: "list[Concept | None] | None" = resolved(
-        _prerequisites,
+    prerequisites: "list[Concept | None] | None" = _neighbours(
+        (RelationshipType.PREREQUISITE_FOR,),
+        Kind.CONCEPT,
         "What must be learnt directly before (PREREQUISITE_FOR edges), the surest first. `knowledgeRoadmap` goes on.",
     )
-    prerequisite_for: "list[Concept]" = resolved(_prerequisite_for, "What this is a direct prerequisite for.")
-    associated_agents: "list[Agent | None] | None" = resolved(
-        _associated_agents, "The agents who worked in it or invented it (ASSOCIATED_WITH and INVENTED_BY edges)."
+    prerequisite_for: "list[Concept]" = _neighbours(
+        (RelationshipType.PREREQUISITE_FOR,),
+        Kind.CONCEPT,
+        "What this is a direct prerequisite for.",
+        backward=False,
+    )
+    associated_agents: "list[Agent | None] | None" = _neighbours(
+        (RelationshipType.ASSOCIATED_WITH, RelationshipType.INVENTED_BY),
+        Kind.AGENT,
+        "The agents who worked in it or invented it (ASSOCIATED_WITH and INVENTED_BY edges).",
     )
 
     @classmethod
@@ -250,12 +284,24 @@ async def _node(info: Info, id: AnId) -> models.Entity | None:
     return await entity_by_key(info, id)
 
 
+def _key(id: str, kind: Kind | None = None) -> EntityKey:
+    return EntityKey(internal_id(id), id, kind)
+
+
+def _agent_key(id: str) -> EntityKey:
+    return _key(id, Kind.AGENT)
+
+
+def _keys(ids: list[strawberry.ID]) -> EntityKeys:
+    if len(ids) > MAX_PAGE:
+        raise bad_input(f"ids has {len(ids)} entries: give at most {MAX_PAGE} at a time")
+    return EntityKeys(tuple([internal_id(key) for key in ids]), tuple(ids))
+
+
 async def _nodes(
     info: Info, ids: Annotated[list[strawberry.ID], strawberry.argument(description="Public ids, at most 100.")]
 ) -> list[models.Entity | None]:
-    if len(ids) > MAX_PAGE:
-        raise bad_input(f"ids has {len(ids)} entries: give at most {MAX_PAGE} at a time")
-    found = await info.context.loaders.entities_by_id.load_many([internal_id(key) for key in ids])
+    found = await info.context.loaders.entities_by_id.load_many(list(_keys(ids).ids))
     return [entity if entity and entity.key == key else None for key, entity in zip(ids, found, strict=True)]
 
 
@@ -264,13 +310,20 @@ async def _figure_detail(info: Info, id: AnId) -> models.Entity | None:
     return entity if isinstance(entity, models.Agent) else None
 
 
+ENTITY_OF_KEY = One(lambda _, key: entity_row(key), _key)
+
+
 @strawberry.type
 class AtlasQuery:
     """Root fields that fetch by id."""
 
-    node: Node | None = resolved(_node, "The entity of an id; null when there is none.")
-    nodes: list[Node | None] = resolved(
-        _nodes, "The entities of several ids, in the order of the ids; null where there is none."
+    node: Node | None = mapped(_node, "The entity of an id; null when there is none.", ENTITY_OF_KEY)
+    nodes: list[Node | None] = mapped(
+        _nodes,
+        "The entities of several ids, in the order of the ids; null where there is none.",
+        Listed(lambda _, keys: entity_rows(keys), _keys, lambda row: row["id"].is_not(None)),
     )
-    entity: Entity | None = resolved(_node, "The same as `node`, with the fields of every entity at hand.")
-    figure_detail: Agent | None = resolved(_figure_detail, "An agent by id; null when there is none.")
+    entity: Entity | None = mapped(_node, "The same as `node`, with the fields of every entity at hand.", ENTITY_OF_KEY)
+    figure_detail: Agent | None = mapped(
+        _figure_detail, "An agent by id; null when there is none.", One(lambda _, key: entity_row(key), _agent_key)
+    )

@@ -5,23 +5,30 @@ one, else the process's memory; a cache that fails costs speed, never an answer.
 """
 
 import hashlib
+import math
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+import asyncpg
 import orjson
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.errors import ConfigurationError
+from db.statements import read_row
 
 MEMORY_BYTES = 64 * 1024 * 1024
 LARGEST_ANSWER_BYTES = 1024 * 1024
 TTL_SECONDS = 3600
+POLL_SECONDS = 0.5
+"""How long a finished run of the ETL may go unnoticed."""
 REDIS_TIMEOUT_SECONDS = 0.1
 REDIS_PAUSE_SECONDS = 5
 
@@ -47,8 +54,34 @@ class Version:
     raised_at: datetime
 
 
+class NewestVersion:
+    """The version of the data, read again when what is known of it is older than `POLL_SECONDS`."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+        self._known: Version | None = None
+        self._read_at = -math.inf
+
+    async def get(self) -> Version | None:
+        """Return the version, or None when it cannot be told."""
+        now = time.monotonic()
+        if now - self._read_at < POLL_SECONDS:
+            return self._known
+        # Whoever asks while it is read gets what is known.
+        self._read_at = now
+        try:
+            row = await read_row(self.engine, "SELECT version, raised_at FROM data_version", ())
+            self._known = Version(row["version"], row["raised_at"])
+        except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, AssertionError):
+            self._known, self._read_at = None, -math.inf
+        except BaseException:
+            self._read_at = -math.inf
+            raise
+        return self._known
+
+
 def answer_key(version: Version, schema: str, query: str, variables: object, operation_name: str | None) -> str:
-    """Return the key of an operation's answer at a data version."""
+    """Return the key of an operation's answer at a data version, under a schema told by its text or digest."""
     parts = (
         version.raised_at.isoformat().encode(),
         schema.encode(),

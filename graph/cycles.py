@@ -2,6 +2,7 @@
 
 import strawberry
 
+from db.lookups import MembersOf
 from db.models import atlas as models
 from db.operations import count_cycles, cycle_page
 from graph.atlas import DEFAULT_FIRST, Entity, First
@@ -16,7 +17,7 @@ CURSOR = "CYCLES"
 async def _members(
     root: strawberry.Parent[models.PrerequisiteCycle], info: Info, first: First = DEFAULT_FIRST
 ) -> list[models.Entity]:
-    return cut(info, await info.context.loaders.members_by_cycle.load((root.id, check_first(first))), first)
+    return cut(info, await info.context.loaders.lists_by_parent.load((root.id, MembersOf(check_first(first)))), first)
 
 
 @strawberry.type(description="Entities each of which is, directly or over others, a prerequisite of every other.")

@@ -1,13 +1,14 @@
 """The loaders of one operation: however many parents ask, one statement a level and set of arguments."""
 
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from aiodataloader import DataLoader
+from sqlalchemy import Row
 
 from db import lookups, records, run_details
-from db.lookups import InfluencePage, Measured, Neighbours
-from db.models.atlas import Agent, Dataset, Entity, Influence, Work
+from db.lookups import EntityList, InfluencePage
+from db.models.atlas import Dataset, Entity, Influence
 from db.models.operations import EtlRun, Quarantine, RunReport
 from db.models.records import RawRecord, RecordField, RunQuality
 from db.records import RecordKey
@@ -41,15 +42,9 @@ class Loaders:
         self.quarantine_by_run = _listed(session, run_details.quarantine_by_run, list)
         self.quarantine_counts_by_run: DataLoader[int, int | None]
         self.quarantine_counts_by_run = _single(session, run_details.quarantine_counts_by_run)
-        self.measures_by_entity: DataLoader[int, Measured | None] = _single(session, lookups.measures_by_entity)
-        self.members_by_cycle: DataLoader[tuple[int, int], list[Entity]]
-        self.members_by_cycle = _listed(session, lookups.members_by_cycle, list)
-        self.neighbours_by_entity: DataLoader[tuple[int, Neighbours], list[Entity]]
-        self.neighbours_by_entity = _listed(session, lookups.neighbours_by_entity, list)
-        self.works_by_agent: DataLoader[tuple[int, int], list[Work]]
-        self.works_by_agent = _listed(session, lookups.works_by_agent, list)
-        self.authors_by_work: DataLoader[tuple[int, int], list[Agent]]
-        self.authors_by_work = _listed(session, lookups.authors_by_work, list)
+        self.measures_by_entity: DataLoader[int, Row[Any] | None] = _single(session, lookups.measures_by_entity)
+        self.lists_by_parent: DataLoader[tuple[int, EntityList], list[Entity]]
+        self.lists_by_parent = _listed(session, lookups.lists_by_parent, list)
         self.influences_by_entity: DataLoader[tuple[int, InfluencePage], list[tuple[Influence, Entity]]]
         self.influences_by_entity = _listed(session, lookups.influences_by_entity, list)
         self.influence_counts_by_entity: DataLoader[tuple[int, InfluencePage], int]

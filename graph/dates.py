@@ -1,10 +1,13 @@
 """Historical dates as GraphQL shows them: for machines in parts and bounds, for people in words."""
 
+from decimal import ROUND_HALF_UP, Decimal
+
 import strawberry
 
 from db import dates
 from db.dates import Calendar, Precision, format_date, from_day_number
-from graph.pagination import resolved
+from graph.compiled.dates import CALENDAR, EARLIEST, IN_WORDS, ISO_DATE, LATEST, PRECISION
+from graph.compiled.mapping import SQL, mapped
 from graph.scalars import Date, Year, described
 
 described(
@@ -95,10 +98,15 @@ def _counted(year: int, span: int, name: str) -> str:
 
 
 def _long_ago(year: int) -> str:
-    for unit, name in ((10**9, "billion"), (10**6, "million")):
-        if -year >= unit:
-            return f"about {-year / unit:.6g} {name} years ago"
+    for power, name in ((9, "billion"), (6, "million")):
+        if -year >= 10**power:
+            return f"about {_six_digits(Decimal(-year).scaleb(-power))} {name} years ago"
     return f"about {1 - year:,} BCE" if year <= 0 else f"about {year:,} CE"
+
+
+def _six_digits(number: Decimal) -> str:
+    rounded = number.quantize(Decimal(1).scaleb(len(str(int(number))) - 6), ROUND_HALF_UP)
+    return f"{rounded.normalize():f}"
 
 
 ADate = strawberry.Parent[dates.HistoricalDate]
@@ -124,14 +132,15 @@ def _text(root: ADate) -> str:
 class HistoricalDate:
     """GraphQL's view of `db.dates.HistoricalDate`."""
 
-    date: Date = resolved(_date, "The date, with 01 for a month or day that is not known.")
+    date: Date = mapped(_date, "The date, with 01 for a month or day that is not known.", ISO_DATE)
     year: Year = strawberry.field(description="The astronomical year: 1844, 0 for 1 BCE, -383 for 384 BCE.")
     month: int | None = strawberry.field(description="The month, 1 to 12; null when it is not known.")
     day: int | None = strawberry.field(description="The day of the month; null when it is not known.")
-    precision: Precision = strawberry.field(description="How exactly the date is known.")
+    precision: Precision = strawberry.field(description="How exactly the date is known.", metadata={SQL: PRECISION})
     calendar: Calendar = strawberry.field(
-        description="The calendar its source states it in; all parts here are Gregorian whatever it is."
+        description="The calendar its source states it in; all parts here are Gregorian whatever it is.",
+        metadata={SQL: CALENDAR},
     )
-    earliest: Date = resolved(_earliest, "The first day it may be, given its precision.")
-    latest: Date = resolved(_latest, "The last day it may be, given its precision.")
-    text: str = resolved(_text, 'In words: "384 BCE", "5th century BCE", "15 October 1844".')
+    earliest: Date = mapped(_earliest, "The first day it may be, given its precision.", EARLIEST)
+    latest: Date = mapped(_latest, "The last day it may be, given its precision.", LATEST)
+    text: str = mapped(_text, 'In words: "384 BCE", "5th century BCE", "15 October 1844".', IN_WORDS)

@@ -1,16 +1,18 @@
 """Edges as their entities list them, and where they come from."""
 
+from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import strawberry
 
-from db.lookups import InfluencePage, InfluencePosition
+from db.lookups import InfluencePage, InfluencePosition, dataset_row, statement_rows
 from db.models import atlas as models
 from db.models.atlas import RelationshipType
+from graph.compiled.mapping import SQL, WITHIN_PAGE, Listed, One, Page, Part, Row, mapped
 from graph.context import Info
 from graph.errors import bad_input
-from graph.pagination import TOTAL_COUNT, PageInfo, check_first, decode_cursor, encode_cursor, page_info, resolved
+from graph.pagination import TOTAL_COUNT, PageInfo, check_first, cursor_sql, decode_cursor, encode_cursor, page_info
 from graph.scalars import BigInt, described, given
 
 if TYPE_CHECKING:
@@ -49,6 +51,9 @@ class Dataset:
     attribution: str = strawberry.field(description="Whom to credit where you show its facts.")
 
 
+DATASET = One(lambda row, _: dataset_row(row["dataset"]))
+
+
 async def dataset_of(root: strawberry.Parent[models.Entity], info: Info) -> models.Dataset | None:
     """Return an entity's dataset."""
     return await info.context.loaders.datasets_by_name.load(root.dataset)
@@ -63,7 +68,9 @@ class Provenance:
     """One entry of an edge's provenance."""
 
     dataset_name: strawberry.Private[str]
-    dataset: Dataset | None = resolved(_named_dataset, "The dataset that says so.")
+    dataset: Dataset | None = mapped(
+        _named_dataset, "The dataset that says so.", One(lambda row, _: dataset_row(row["dataset_name"]))
+    )
     rule: str = strawberry.field(description='The property or rule that made the edge: "P737", "prerequisite".')
     statement: str | None = strawberry.field(description="The statement's or row's id there; null when it has none.")
     confidence: float = strawberry.field(description="How far the rule is to be trusted, 0 to 1.")
@@ -84,6 +91,9 @@ def provenance_of(root: strawberry.Parent[Any]) -> list[Provenance]:
     ]
 
 
+PROVENANCE = Listed(lambda row, _: statement_rows(row["provenance"]))
+
+
 @strawberry.type(description="An edge of an entity, with the entity on its far side.")
 class InfluenceEdge:
     """Relay's edge, with what is known of the edge itself."""
@@ -91,13 +101,13 @@ class InfluenceEdge:
     provenance_map: strawberry.Private[dict[str, Any]]
     cursor: str = strawberry.field(description="The edge's position: give it as `after`.")
     node: Annotated["Entity", strawberry.lazy("graph.atlas")] = strawberry.field(
-        description="The entity on the far side."
+        description="The entity on the far side.", metadata={SQL: Part(Row.whole)}
     )
     type: RelationshipType = strawberry.field(description="What the edge says.")
     confidence: float = strawberry.field(description="How sure the edge is, 0 to 1.")
     is_derived: bool = strawberry.field(description="Whether it rests on rules alone, not on statements.")
     note: str | None = strawberry.field(description="Why, in words, where the source says so.")
-    provenance: list[Provenance] = resolved(provenance_of, "The statements it rests on.")
+    provenance: list[Provenance] = mapped(provenance_of, "The statements it rests on.", PROVENANCE)
 
 
 async def _influence_count(root: "strawberry.Parent[InfluenceConnection]", info: Info) -> int:
@@ -109,9 +119,13 @@ class InfluenceConnection:
     """Relay's connection of an entity's edges."""
 
     counted: strawberry.Private[tuple[int, InfluencePage]]
-    edges: list[InfluenceEdge] = strawberry.field(description="The edges, by type and then by id.")
-    page_info: PageInfo = strawberry.field(description="Where the page stands in the list.")
-    total_count: BigInt = resolved(_influence_count, TOTAL_COUNT)
+    edges: list[InfluenceEdge] = strawberry.field(
+        description="The edges, by type and then by id.", metadata={SQL: WITHIN_PAGE}
+    )
+    page_info: PageInfo = strawberry.field(
+        description="Where the page stands in the list.", metadata={SQL: WITHIN_PAGE}
+    )
+    total_count: BigInt = mapped(_influence_count, TOTAL_COUNT, WITHIN_PAGE)
 
 
 async def influences_of(
@@ -127,26 +141,37 @@ async def influences_of(
     after: Annotated[str | None, strawberry.argument(description="The cursor to go on after.")] = strawberry.UNSET,
 ) -> InfluenceConnection:
     """List an entity's edges of one direction."""
-    cursor = given(after)
-    position = None if cursor is None else _position(cursor)
-    wanted = tuple(sorted(set(given(types) or ())))
-    backward = direction is Direction.BACKWARD
-    page = InfluencePage(backward, wanted, check_first(first), position)
+    page = _page(direction, types, first, after)
     found = await info.context.loaders.influences_by_entity.load((root.id, page))
     edges = [_edge(influence, far) for influence, far in found[:first]]
     cursors = [edge.cursor for edge in edges]
     return InfluenceConnection(
-        counted=(root.id, InfluencePage(backward, wanted)),
+        counted=(root.id, replace(page, first=0, after=None)),
         edges=edges,
-        page_info=page_info(cursors, has_next=len(found) > first, has_previous=position is not None),
+        page_info=page_info(cursors, has_next=len(found) > first, has_previous=page.has_cursor),
     )
+
+
+def _page(direction: Direction, types: list[RelationshipType] | None, first: int, after: str | None) -> InfluencePage:
+    cursor = given(after)
+    position = None if cursor is None else _position(cursor)
+    wanted = tuple(sorted(set(given(types) or ()))) or None
+    return InfluencePage(direction is Direction.BACKWARD, wanted, check_first(first), position)
 
 
 def _position(cursor: str) -> InfluencePosition:
     edge_type, far_id = decode_cursor(cursor, CURSOR, str, int)
     if edge_type not in RelationshipType.__members__:
         raise bad_input(f"cursor {cursor!r} is not one of this list: give an endCursor of `influences`")
-    return RelationshipType(edge_type), far_id
+    return InfluencePosition(edge_type, far_id)
+
+
+INFLUENCES = Page(
+    lambda row, page: page.rows(row["id"]),
+    lambda row, _: cursor_sql(CURSOR, row["edge_type"], row["id"]),
+    lambda row, page: page.count(row["id"]),
+    _page,
+)
 
 
 def _edge(influence: models.Influence, far: Any) -> InfluenceEdge:

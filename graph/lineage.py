@@ -5,15 +5,32 @@ from itertools import pairwise
 from typing import Annotated, Any
 
 import strawberry
+from sqlalchemy import ColumnElement, Text, case, func, literal_column, null, or_
+from sqlalchemy.dialects.postgresql import array
 
 from db.keys import internal_id
-from db.lookups import entities_by_id
-from db.models.atlas import RelationshipType
-from db.traversal import MAX_DEPTH, MAX_NODES, Cut, Link, PathLimitError, edges_among, shortest_path, walk
+from db.lookups import EntityKey, entities_by_id
+from db.models.atlas import Kind, RelationshipType
+from db.traversal import (
+    MAX_DEPTH,
+    MAX_NODES,
+    Cut,
+    Link,
+    PathLimitError,
+    Reach,
+    WalkFrom,
+    cut_columns,
+    edges_among,
+    link_rows,
+    reached_rows,
+    shortest_path,
+    walk,
+)
 from graph.atlas import AnId, Entity
+from graph.compiled.mapping import SQL, Listed, One, Part, Row, Value, mapped
 from graph.context import Info
 from graph.errors import Code, RequestError, bad_input
-from graph.influences import Direction, Provenance, provenance_of
+from graph.influences import PROVENANCE, Direction, Provenance, provenance_of
 from graph.pagination import resolved
 from graph.scalars import described, given
 
@@ -35,11 +52,26 @@ TypesArgument = Annotated[
 ]
 
 
+def is_truncated_sql(kind: Kind | None = None) -> Value:
+    """Map to whether a bound cut a walk over entities, of a kind if one is given."""
+    return Value(lambda row, _: or_(*cut_columns(row, kind).values()))
+
+
+def truncated_by_sql(kind: Kind | None = None) -> Value:
+    """Map to the bounds that cut a walk."""
+
+    def sql(row: Row, _request: Any) -> ColumnElement[Any]:
+        named = [case((is_cut, literal_column(f"'{cut}'"))) for cut, is_cut in cut_columns(row, kind).items()]
+        return func.array_remove(array[Any](named, type_=Text), null())
+
+    return Value(sql)
+
+
 @strawberry.type(description="An entity that a walk reached.")
 class LineageNode:
     """An entity and its distance from the start."""
 
-    entity: Entity = strawberry.field(description="The entity.")
+    entity: Entity = strawberry.field(description="The entity.", metadata={SQL: Part(Row.whole)})
     depth: int = strawberry.field(description="How many steps it is from the start at least.")
 
 
@@ -48,24 +80,38 @@ class LineageEdge:
     """An edge with both of its sides."""
 
     provenance_map: strawberry.Private[dict[str, Any]]
-    source: Entity = strawberry.field(description="The earlier or enabling side.")
-    target: Entity = strawberry.field(description="The later or dependent side.")
+    source: Entity = strawberry.field(
+        description="The earlier or enabling side.", metadata={SQL: Part(lambda row: row.part("source_"))}
+    )
+    target: Entity = strawberry.field(
+        description="The later or dependent side.", metadata={SQL: Part(lambda row: row.part("target_"))}
+    )
     type: RelationshipType = strawberry.field(description="What the edge says.")
     confidence: float = strawberry.field(description="How sure the edge is, 0 to 1.")
     is_derived: bool = strawberry.field(description="Whether it rests on rules alone, not on statements.")
     note: str | None = strawberry.field(description="Why, in words, where the source says so.")
-    provenance: list[Provenance] = resolved(provenance_of, "The statements it rests on.")
+    provenance: list[Provenance] = mapped(provenance_of, "The statements it rests on.", PROVENANCE)
 
 
 @strawberry.type(description="What lies before or after an entity: a part of the graph, nearest first.")
 class Lineage:
     """The outcome of a walk."""
 
-    entity: Entity = strawberry.field(description="Where the walk started.")
-    nodes: list[LineageNode] = strawberry.field(description="The entities reached, each once at its smallest depth.")
-    edges: list[LineageEdge] = strawberry.field(description="The edges among them and the start, of the chosen types.")
-    is_truncated: bool = strawberry.field(description="Whether a bound cut the walk: then there is more to see.")
-    truncated_by: list[Cut] = strawberry.field(description="The bounds that cut it.")
+    entity: Entity = strawberry.field(description="Where the walk started.", metadata={SQL: Part(Row.whole)})
+    nodes: list[LineageNode] = strawberry.field(
+        description="The entities reached, each once at its smallest depth.",
+        metadata={SQL: Listed(lambda row, _: reached_rows(row))},
+    )
+    edges: list[LineageEdge] = strawberry.field(
+        description="The edges among them and the start, of the chosen types.",
+        metadata={SQL: Listed(lambda row, _: link_rows(row))},
+    )
+    is_truncated: bool = strawberry.field(
+        description="Whether a bound cut the walk: then there is more to see.", metadata={SQL: is_truncated_sql()}
+    )
+    truncated_by: list[Cut] = strawberry.field(
+        description="The bounds that cut it.", metadata={SQL: truncated_by_sql()}
+    )
 
 
 @strawberry.type(description="How one entity led to another: a shortest chain of edges.")
@@ -112,6 +158,14 @@ async def _lineage(
         edges=[_edge(edge, entities) for edge in edges],
         is_truncated=bool(cuts),
         truncated_by=cuts,
+    )
+
+
+def _asked(id: str, direction: Direction, types: list[RelationshipType] | None, max_depth: int, first: int) -> WalkFrom:
+    check_bounds(max_depth, first)
+    start, wanted = internal_id(id), given(types) or list(RelationshipType)
+    return WalkFrom(
+        EntityKey(start, id), Reach(start, tuple(wanted), max_depth, first, direction is Direction.BACKWARD)
     )
 
 
@@ -168,10 +222,11 @@ def _edge(edge: Link, entities: Mapping[int, Any]) -> LineageEdge:
 class LineageQuery:
     """Root fields that walk the graph."""
 
-    lineage: Lineage | None = resolved(
+    lineage: Lineage | None = mapped(
         _lineage,
         "What led to an entity or what it led to, over edges of any types, as nodes and edges."
         " Null when there is no such entity.",
+        One(lambda _, asked: asked.rows(), _asked),
     )
     path: Path | None = resolved(
         _path,

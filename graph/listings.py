@@ -1,31 +1,40 @@
 """Lists of entities: by filter and order, by words, and the two timelines of the front end."""
 
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import strawberry
+from sqlalchemy import JSON, ColumnElement, literal_column, null
+from sqlalchemy.dialects.postgresql import REAL
 
 from db.dates import MAX_YEAR
 from db.listings import (
+    Births,
+    BirthSpan,
+    DaySpan,
     EntityFilter,
     EntityOrder,
     EntityPage,
-    agents_alive,
-    agents_born,
+    EntityPosition,
+    Lives,
     count_entities,
     entity_page,
+    listed,
+    prefix_pattern,
+    spellings,
 )
 from db.models import atlas as models
 from db.models.atlas import Kind
 from db.search import count_hits, search_page
 from db.text import fold
 from graph.atlas import DEFAULT_FIRST, Agent, Entity, First
+from graph.compiled.mapping import Listed, Page, Row, mapped
 from graph.context import Info
 from graph.errors import bad_input, check_text
 from graph.pagination import (
     Connection,
     check_first,
-    check_window,
     connection,
+    cursor_sql,
     cut,
     decode_cursor,
     encode_cursor,
@@ -97,20 +106,19 @@ class EntityFilterInput:
         texts = [self.name_starts_with or "", self.field or "", *(self.disciplines or ()), *(self.datasets or ())]
         for text in texts:
             check_text("the filter's text", text)
+        born, start = _years("bornBetween", self.born_between), _years("startBetween", self.start_between)
+        kinds = self.kinds
         return EntityFilter(
-            kinds=_tuple(self.kinds),
-            name_starts_with=self.name_starts_with,
-            disciplines=_tuple(self.disciplines),
+            kind=kinds[0] if kinds and len(kinds) == 1 else None,
+            kinds=None if kinds is None or len(kinds) == 1 else tuple(kinds),
+            name_like=None if self.name_starts_with is None else prefix_pattern(self.name_starts_with),
+            disciplines=None if self.disciplines is None else spellings(self.disciplines),
             field=self.field,
-            born_between=_years("bornBetween", self.born_between),
-            start_between=_years("startBetween", self.start_between),
+            born_between=BirthSpan.of(*born) if born else None,
+            start_between=DaySpan.of(*start) if start else None,
             is_stub=self.is_stub,
-            datasets=_tuple(self.datasets),
+            datasets=None if self.datasets is None else tuple(self.datasets),
         )
-
-
-def _tuple(values: list[T] | None) -> tuple[T, ...] | None:
-    return None if values is None else tuple(values)
 
 
 def _years(name: str, given_range: YearRange | None) -> tuple[int, int] | None:
@@ -143,24 +151,45 @@ async def _entities(
         str | None, strawberry.argument(description="With `last`: the cursor to go back from, a `startCursor`.")
     ] = strawberry.UNSET,
 ) -> object:
-    page = _page(order_by, given(first), given(after), given(last), given(before))
-    conditions = given(filter)
-    wanted = conditions.filter() if conditions else EntityFilter()
+    page = _page(filter, order_by, first, after, last, before)
     session = info.context.session
-    found, has_more = await entity_page(session, wanted, order_by, page)
-    has_cursor = page.position is not None
+    found, has_more = await entity_page(session, page)
     return connection(
         [(encode_cursor(order_by, (value, entity.id)), entity) for entity, value in found],
-        lambda: count_entities(session, wanted),
-        has_next=has_cursor if page.backward else has_more,
-        has_previous=has_more if page.backward else has_cursor,
+        lambda: count_entities(session, page),
+        has_next=page.has_cursor if page.is_backward else has_more,
+        has_previous=has_more if page.is_backward else page.has_cursor,
     )
 
 
-def _page(order: EntityOrder, first: int | None, after: str | None, last: int | None, before: str | None) -> EntityPage:
-    size, cursor, backward = check_window(first, after, last, before)
-    position = None if cursor is None else decode_cursor(cursor, order, _value_type(order), int)
-    return EntityPage(size, (position[0], position[1]) if position else None, backward)
+def _page(
+    filter: EntityFilterInput | None,
+    order_by: EntityOrder,
+    first: int | None,
+    after: str | None,
+    last: int | None,
+    before: str | None,
+) -> EntityPage:
+    first, after, last, before = given(first), given(after), given(last), given(before)
+    if (first is not None or after is not None) and (last is not None or before is not None):
+        raise bad_input("first and after page forwards, last and before backwards: give only one of the two pairs")
+    is_backward = last is not None or before is not None
+    size = check_first(last, "last") if last is not None else check_first(20 if first is None else first)
+    cursor = before if is_backward else after
+    position = None if cursor is None else decode_cursor(cursor, order_by, _value_type(order_by), int)
+    conditions = given(filter)
+    wanted = conditions.filter() if conditions else EntityFilter()
+    return EntityPage(wanted, order_by, size, EntityPosition(*position) if position else None, is_backward)
+
+
+def _page_cursor(row: Row, page: EntityPage) -> ColumnElement[Any]:
+    value: ColumnElement[Any] = row["order_value"] if page.order.column is not None else null()
+    if page.order.column is not None and isinstance(page.order.column.type, REAL):
+        # As Python writes a float: PostgreSQL leaves the fraction out when it is zero.
+        value = literal_column(
+            f"(CASE WHEN {value} = trunc({value}) THEN {value} || '.0' ELSE {value}::text END)::json", JSON
+        )
+    return cursor_sql(page.order, value, row["id"])
 
 
 def _value_type(order: EntityOrder) -> type | tuple[type, ...]:
@@ -204,15 +233,18 @@ async def _timeline_figures(
         strawberry.argument(description="Two astronomical years, [-500, -300]: only agents who may be born in them."),
     ] = strawberry.UNSET,
     first: First = DEFAULT_FIRST,
-) -> list[models.Agent]:
+) -> list[models.Entity]:
+    return cut(info, await listed(info.context.session, _births(discipline, year_range, first)), first)
+
+
+def _births(discipline: list[str | None] | None, year_range: list[int | None] | None, first: int) -> Births:
     years = None
     bounds = given(year_range)
     if bounds is not None:
         if len(bounds) != 2 or bounds[0] is None or bounds[1] is None:
             raise bad_input(f"yearRange is {bounds}: give exactly two years, such as [-500, -300]")
         years = check_years("yearRange", bounds[0], bounds[1])
-    statement = agents_born(_texts("discipline", discipline), years, check_first(first) + 1)
-    return cut(info, await info.context.session.scalars(statement), first)
+    return Births(check_first(first), _texts("discipline", discipline), BirthSpan.of(*years) if years else None)
 
 
 async def _interdisciplinary_context(
@@ -222,37 +254,46 @@ async def _interdisciplinary_context(
         list[str | None] | None, strawberry.argument(description='Only agents of any of these: ["philosophy"].')
     ] = strawberry.UNSET,
     first: First = DEFAULT_FIRST,
-) -> list[models.Agent]:
-    statement = agents_alive(year, _texts("fields", fields), check_first(first) + 1)
-    return cut(info, await info.context.session.scalars(statement), first)
+) -> list[models.Entity]:
+    return cut(info, await listed(info.context.session, _lives(year, fields, first)), first)
 
 
-def _texts(name: str, values: list[str | None] | None) -> list[str] | None:
+def _lives(year: int, fields: list[str | None] | None, first: int) -> Lives:
+    return Lives(check_first(first), DaySpan.of(year, year), _texts("fields", fields))
+
+
+def _texts(name: str, values: list[str | None] | None) -> tuple[str, ...] | None:
     texts = given_items(values)
-    return [check_text(name, text) for text in texts] if texts else None
+    return spellings([check_text(name, text) for text in texts]) if texts else None
 
 
 @strawberry.type
 class ListingQuery:
     """Root fields that list entities."""
 
-    entities: Connection[Entity] | None = resolved(_entities, "Entities by filter and order, a page at a time.")
+    entities: Connection[Entity] | None = mapped(
+        _entities,
+        "Entities by filter and order, a page at a time.",
+        Page(lambda _, page: page.rows(), _page_cursor, lambda _, page: page.count(), _page),
+    )
     search: Connection[Entity] | None = resolved(
         _search,
         "Entities by words. Exact names come first, then names that begin so, then entities whose names in any"
         " language or description hold the words, the best match first. Accents and case do not matter in names; the"
         " last word may be begun only.",
     )
-    timeline_figures: list[Agent] | None = resolved(
+    timeline_figures: list[Agent] | None = mapped(
         _timeline_figures,
         "Agents by birth, the oldest first. Those whose birth is unknown are left out; a birth known only to the"
         " century counts when the century overlaps `yearRange`. When there are more than `first`,"
         " `extensions.truncated` of the response says so.",
+        Listed(lambda _, wanted: wanted.rows(), _births),
     )
-    interdisciplinary_context: list[Agent] | None = resolved(
+    interdisciplinary_context: list[Agent] | None = mapped(
         _interdisciplinary_context,
         "Agents who were, or may have been, alive in a year, by birth. When the death is unknown, a life is taken to"
         " last at most 100 years from the birth, and when the birth is unknown, to have begun at most 100 years before"
         " the death; agents with neither are left out. When there are more than `first`, `extensions.truncated` of the"
         " response says so.",
+        Listed(lambda _, wanted: wanted.rows(), _lives),
     )

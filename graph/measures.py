@@ -2,8 +2,10 @@
 
 import strawberry
 
+from db.lookups import degree_rows, measured_row
 from db.models import atlas as models
 from db.models.atlas import RelationshipType
+from graph.compiled.mapping import SQL, Listed, One
 from graph.context import Info
 from graph.scalars import BigInt
 
@@ -30,7 +32,10 @@ class Measures:
         " keeps asking what led to this, over edges of all types. The average over all entities is 1."
     )
     degree: int = strawberry.field(description="How many edges it has, of all types and in both directions.")
-    degrees: list[Degree] = strawberry.field(description="Its edges by type; types without any are left out.")
+    degrees: list[Degree] = strawberry.field(
+        description="Its edges by type; types without any are left out.",
+        metadata={SQL: Listed(lambda row, _: degree_rows(row["incoming"], row["outgoing"]))},
+    )
     is_in_cycle: bool = strawberry.field(
         description="Whether it is, over others, its own prerequisite; see `prerequisiteCycles`."
     )
@@ -42,10 +47,9 @@ class Measures:
 
 async def measures_of(root: strawberry.Parent[models.Entity], info: Info) -> Measures | None:
     """Return an entity's measures; None when it came after the last measuring."""
-    found = await info.context.loaders.measures_by_entity.load(root.id)
-    if found is None:
+    row = await info.context.loaders.measures_by_entity.load(root.id)
+    if row is None:
         return None
-    row, version, is_current = found
     return Measures(
         level=row.level,
         page_rank=row.page_rank,
@@ -55,7 +59,10 @@ async def measures_of(root: strawberry.Parent[models.Entity], info: Info) -> Mea
             for edge_type in RelationshipType
             if edge_type in row.incoming or edge_type in row.outgoing
         ],
-        is_in_cycle=row.cycle_id is not None,
-        data_version=None if version is None else BigInt(version),
-        is_current=is_current,
+        is_in_cycle=row.is_in_cycle,
+        data_version=row.data_version,
+        is_current=row.is_current,
     )
+
+
+MEASURES = One(lambda row, _: measured_row(row["id"]))

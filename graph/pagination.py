@@ -7,7 +7,9 @@ from typing import Any, Generic, TypeVar
 
 import orjson
 import strawberry
+from sqlalchemy import ColumnElement, Text, cast, func, literal_column
 
+from graph.compiled.mapping import SQL, WITHIN_PAGE, Part, Row, mapped
 from graph.context import Info
 from graph.errors import bad_input
 from graph.scalars import BigInt
@@ -45,7 +47,7 @@ class Edge(Generic[T]):
     """Relay's edge."""
 
     cursor: str = strawberry.field(description="The entry's position: give it as `after` or `before`.")
-    node: T = strawberry.field(description="The entry itself.")
+    node: T = strawberry.field(description="The entry itself.", metadata={SQL: Part(Row.whole)})
 
 
 async def _total_count(root: "strawberry.Parent[Connection[Any]]") -> int:
@@ -57,9 +59,11 @@ class Connection(Generic[T]):
     """Relay's connection."""
 
     count: strawberry.Private[Count]
-    edges: list[Edge[T]] = strawberry.field(description="The entries with their cursors.")
-    page_info: PageInfo = strawberry.field(description="Where the page stands in the list.")
-    total_count: BigInt = resolved(_total_count, TOTAL_COUNT)
+    edges: list[Edge[T]] = strawberry.field(description="The entries with their cursors.", metadata={SQL: WITHIN_PAGE})
+    page_info: PageInfo = strawberry.field(
+        description="Where the page stands in the list.", metadata={SQL: WITHIN_PAGE}
+    )
+    total_count: BigInt = mapped(_total_count, TOTAL_COUNT, WITHIN_PAGE)
 
 
 def connection(entries: Sequence[tuple[str, Any]], count: Count, *, has_next: bool, has_previous: bool) -> Any:
@@ -107,6 +111,15 @@ def cut(info: Info, found: Sequence[T], first: int) -> list[T]:
 def encode_cursor(order: str, position: Sequence[object]) -> str:
     """Write a position as opaque text; the order's name keeps it from being used in another one."""
     return base64.urlsafe_b64encode(orjson.dumps([order, *position])).rstrip(b"=").decode()
+
+
+def cursor_sql(order: str, *position: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return the SQL of what `encode_cursor` writes."""
+    parts = [part for value in position for part in (",", func.coalesce(cast(func.to_json(value), Text), "null"))]
+    written = func.concat(literal_column(f"'[\"{order}\"'"), *parts, "]")
+    encoded = func.encode(func.convert_to(written, "UTF8"), "base64")
+    # PostgreSQL breaks long lines.
+    return func.translate(encoded, "+/\n=", "-_")
 
 
 def decode_cursor(text: str, order: str, *types: type | tuple[type, ...]) -> tuple[Any, ...]:

@@ -6,16 +6,17 @@ from typing import Annotated, Any
 import strawberry
 
 from db.keys import internal_id
-from db.lookups import entities_by_id
+from db.lookups import EntityKey, entities_by_id
 from db.models import atlas as models
-from db.models.atlas import RelationshipType
+from db.models.atlas import Kind, RelationshipType
 from db.text import fold
-from db.traversal import Cut, Link, edges_among, walk
+from db.traversal import Cut, Link, Reach, WalkFrom, edges_among, link_rows, reached_rows, walk
 from graph.atlas import Concept
+from graph.compiled.mapping import EXECUTED, SQL, Listed, One, Part, Row, Walked, mapped
 from graph.context import Info
-from graph.influences import Provenance, provenance_of
+from graph.influences import PROVENANCE, Provenance, provenance_of
 from graph.learning import LearningOrder, learning_order, mermaid
-from graph.lineage import DepthArgument, NodesArgument, check_bounds
+from graph.lineage import DepthArgument, NodesArgument, check_bounds, is_truncated_sql, truncated_by_sql
 from graph.pagination import resolved
 
 PREREQUISITE = (RelationshipType.PREREQUISITE_FOR,)
@@ -31,7 +32,7 @@ ConceptId = Annotated[
 class RoadmapNode:
     """A concept and its distance from the goal."""
 
-    concept: Concept = strawberry.field(description="The concept.")
+    concept: Concept = strawberry.field(description="The concept.", metadata={SQL: Part(Row.whole)})
     depth: int = strawberry.field(
         description="How many steps it is from the goal at least; 1 is a direct prerequisite."
     )
@@ -42,16 +43,21 @@ class RoadmapEdge:
     """A prerequisite between two concepts of a roadmap."""
 
     provenance_map: strawberry.Private[dict[str, Any]]
-    source: Concept = strawberry.field(description="What must be learnt first.")
-    target: Concept = strawberry.field(description="What it must be learnt for.")
+    source: Concept = strawberry.field(
+        description="What must be learnt first.", metadata={SQL: Part(lambda row: row.part("source_"))}
+    )
+    target: Concept = strawberry.field(
+        description="What it must be learnt for.", metadata={SQL: Part(lambda row: row.part("target_"))}
+    )
     type: RelationshipType = strawberry.field(description="Always PREREQUISITE_FOR.")
     confidence: float = strawberry.field(description="How sure the edge is, 0 to 1.")
     is_derived: bool = strawberry.field(description="Whether it rests on rules alone, not on statements.")
     is_redundant: bool = strawberry.field(
-        description="Whether a longer way through the roadmap says the same; drawings are clearer without such edges."
+        metadata=EXECUTED,
+        description="Whether a longer way through the roadmap says the same; drawings are clearer without such edges.",
     )
     note: str | None = strawberry.field(description="Why, in words, where the source says so.")
-    provenance: list[Provenance] = resolved(provenance_of, "The statements it rests on.")
+    provenance: list[Provenance] = mapped(provenance_of, "The statements it rests on.", PROVENANCE)
 
 
 @strawberry.type(description="A step of learning: one concept, or several that presuppose each other.")
@@ -124,9 +130,17 @@ class Roadmap:
     concepts: strawberry.Private[dict[int, models.Concept]]
     depths: strawberry.Private[dict[int, int]]
     links: strawberry.Private[list[Link]]
-    concept: Concept = resolved(_goal, "The concept to learn.")
-    nodes: list[RoadmapNode] = resolved(_nodes, "What to learn before, nearest first, each once at its smallest depth.")
-    edges: list[RoadmapEdge] = resolved(_edges, "What must be learnt before what, the concept itself included.")
+    concept: Concept = mapped(_goal, "The concept to learn.", Part(Row.whole))
+    nodes: list[RoadmapNode] = mapped(
+        _nodes,
+        "What to learn before, nearest first, each once at its smallest depth.",
+        Listed(lambda row, _: reached_rows(row, Kind.CONCEPT)),
+    )
+    edges: list[RoadmapEdge] = mapped(
+        _edges,
+        "What must be learnt before what, the concept itself included.",
+        Listed(lambda row, _: link_rows(row, Kind.CONCEPT)),
+    )
     learning_order: list[LearningStep] = resolved(
         _learning_order,
         "An order to learn it all in: prerequisites first, the concept last. What presupposes each other is one step.",
@@ -134,14 +148,29 @@ class Roadmap:
     mermaid: str = resolved(
         _mermaid, "The roadmap as a Mermaid flowchart, ready to be drawn; redundant edges are left out."
     )
-    is_truncated: bool = strawberry.field(description="Whether a bound cut the roadmap: then there is more to learn.")
-    truncated_by: list[Cut] = strawberry.field(description="The bounds that cut it.")
+    is_truncated: bool = strawberry.field(
+        description="Whether a bound cut the roadmap: then there is more to learn.",
+        metadata={SQL: is_truncated_sql(Kind.CONCEPT)},
+    )
+    truncated_by: list[Cut] = strawberry.field(
+        description="The bounds that cut it.", metadata={SQL: truncated_by_sql(Kind.CONCEPT)}
+    )
 
     @cached_property
     def order(self) -> LearningOrder:
         """The learning order, computed when first asked for."""
         ranks = {node: (self.depths.get(node, 0), fold(title(concept))) for node, concept in self.concepts.items()}
         return learning_order(ranks, [(link.source_id, link.target_id) for link in self.links])
+
+
+def _reach(concept_id: str, max_depth: int, first: int) -> Reach:
+    check_bounds(max_depth, first)
+    return Reach(internal_id(concept_id), PREREQUISITE, max_depth, first)
+
+
+def _asked(concept_id: str, max_depth: int, first: int) -> WalkFrom:
+    reach = _reach(concept_id, max_depth, first)
+    return WalkFrom(EntityKey(internal_id(concept_id), concept_id, Kind.CONCEPT), reach)
 
 
 async def _knowledge_roadmap(
@@ -188,14 +217,21 @@ async def _concepts(info: Info, ids: list[int]) -> dict[int, models.Concept]:
 class RoadmapQuery:
     """Root fields about what to learn first."""
 
-    knowledge_roadmap: list[RoadmapNode] | None = resolved(
+    knowledge_roadmap: list[RoadmapNode] | None = mapped(
         _knowledge_roadmap,
         "Everything to learn before a concept, nearest first: its direct prerequisites at depth 1, theirs at depth 2"
         " and so on, each once at its smallest depth. The concept itself is not listed. An empty list when there is no"
         " such concept or it presupposes nothing.",
+        Walked(
+            lambda reach: reach.rows(),
+            lambda row, _: reached_rows(row, Kind.CONCEPT),
+            lambda row, reach: [(row["is_cut_by_first"], reach.first), (row["is_cut_by_depth"], reach.max_depth)],
+            _reach,
+        ),
     )
-    roadmap: Roadmap | None = resolved(
+    roadmap: Roadmap | None = mapped(
         _roadmap,
         "The same as `knowledgeRoadmap` with the edges, an order to learn it in, and a drawing."
         " Null when there is no such concept.",
+        One(lambda _, asked: asked.rows(), _asked),
     )

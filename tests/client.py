@@ -1,5 +1,7 @@
 """A client of the API in the same process, over a database of the test."""
 
+import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -11,6 +13,15 @@ from starlette.applications import Starlette
 from db.settings import Settings
 from graph.app import create_app
 from graph.cache import MemoryCache
+from graph.execution import Compiling
+
+COMPILING = Compiling(os.environ.get("ATLAS_TEST_COMPILING", "always"))
+"""How operations are answered: the whole suite must pass with `never` too."""
+
+
+def cost(executed: int) -> int:
+    """Return how many statements an operation costs that the executor needs so many for."""
+    return executed if COMPILING is Compiling.NEVER else 1
 
 
 class Client:
@@ -23,6 +34,8 @@ class Client:
     async def answer(self, query: str, /, **variables: Any) -> dict[str, Any]:
         """Return the whole response."""
         response = await self.http.post("/graphql", json={"query": query, "variables": variables})
+        # The driver reports a statement in the loop's next turn.
+        await asyncio.sleep(0)
         answer: dict[str, Any] = response.json()
         return answer
 
@@ -42,18 +55,31 @@ class Client:
     def statements(self) -> Iterator[list[str]]:
         """Collect the SQL that answers operations in the block; nothing is in the cache at its beginning."""
         collected: list[str] = []
+        watched: list[Any] = []
         self.app.state.cache = MemoryCache()
 
-        def collect(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-            if not statement.startswith("SELECT data_version.version"):
-                collected.append(statement)
+        def executed(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+            collected.append(statement)
+
+        def compiled(record: Any) -> None:
+            if record.query.startswith("SELECT convert_to"):
+                collected.append(record.query)
+
+        def watch(connection: Any, _record: object, _proxy: object) -> None:
+            if connection.driver_connection not in watched:
+                watched.append(connection.driver_connection)
+                connection.driver_connection.add_query_logger(compiled)
 
         engine = self.app.state.engine.sync_engine
-        event.listen(engine, "before_cursor_execute", collect)
+        event.listen(engine, "checkout", watch)
+        event.listen(engine, "before_cursor_execute", executed)
         try:
             yield collected
         finally:
-            event.remove(engine, "before_cursor_execute", collect)
+            event.remove(engine, "checkout", watch)
+            event.remove(engine, "before_cursor_execute", executed)
+            for connection in watched:
+                connection.remove_query_logger(compiled)
 
 
 @asynccontextmanager

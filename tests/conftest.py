@@ -11,16 +11,20 @@ import pytest
 from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+import graph.app
 from db.embedded import database as embedded_database
 from db.migrations import upgrade
 from db.session import write_engine
 from db.settings import Settings
 from etl import rest_client
+from graph.schema import build
 from tests import oxigraph, small_graph, small_records, wikidata_facts, wikidata_rdf
-from tests.client import Client, serving
+from tests.client import COMPILING, Client, serving
 from tests.rest_reading import SECRET
 
 Clone = Callable[[str], str]
+
+vars(graph.app)["schema"] = build(compiling=COMPILING)
 
 
 @pytest.fixture(scope="session")

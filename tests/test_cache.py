@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from graph.cache import MemoryCache, Version, answer_key
+from graph.cache import POLL_SECONDS, MemoryCache, Version, answer_key
 from tests.client import Client, serving
 
 TODAY = datetime(2026, 1, 1, tzinfo=UTC)
@@ -63,6 +63,7 @@ async def test_answer_is_kept_until_the_data_version_rises(database: str, engine
         assert await statements_of(client, "{ entities { totalCount } }") == 0
         async with engine.begin() as connection:
             await connection.execute(text("UPDATE data_version SET version = version + 1"))
+        await asyncio.sleep(POLL_SECONDS)
         assert await statements_of(client, "{ entities { totalCount } }") > 0
 
 

@@ -105,7 +105,7 @@ async def test_graphqls_own_media_type_tells_failure_by_status(
     ],
 )
 def test_accepted_media_type_is_the_preferred_one(accept: str, expected: str) -> None:
-    assert accepted_media_type({"accept": accept}) == expected
+    assert accepted_media_type(accept) == expected
 
 
 async def test_root_tells_what_is_here(atlas: Client) -> None:

@@ -98,7 +98,7 @@ async def test_unforeseen_failure_is_masked_and_logged(
 
     monkeypatch.setattr(lookups, "entities_by_id", fail)
     with caplog.at_level(logging.ERROR, "graph.errors"):
-        code, message = await atlas.refusal('{ node(id: "Q868") { id } }')
+        code, message = await atlas.refusal('{ node(id: "Q868") { id } dataVersion { version } }')
     assert (code, "secret" in message) == ("INTERNAL", False)
     assert "secret" in caplog.text
 

@@ -1,0 +1,89 @@
+"""Lists as SQL: the same definition is batched for many parents by a loader and nested in a compiled operation."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import BigInteger, ColumnElement, FromClause, Select, Table, bindparam, func, literal, select, union_all
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.types import TypeEngine
+
+from db.models.atlas import Entity
+
+ENTITY: Table = Entity.__table__  # type: ignore[assignment]
+ENTITY_COLUMNS = tuple(column.name for column in ENTITY.columns if column.name != "document")
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Stands in a list's definition for a value of a type that its statement is given each time it runs."""
+
+    name: str
+    kind: type
+
+
+def bound(value: object, kind: TypeEngine[Any]) -> ColumnElement[Any]:
+    """Return the parameter for a value, or for what a slot will hold."""
+    if isinstance(value, Slot):
+        return bindparam(value.name, type_=kind, required=False)
+    return literal(value, kind)
+
+
+def bound_list(values: Slot | Sequence[object], kind: TypeEngine[Any]) -> ColumnElement[Any]:
+    """Return one parameter for all values, so that lists of every length share a prepared statement."""
+    return bound(values if isinstance(values, Slot) else list(values), ARRAY(kind))
+
+
+def kind_of(value: object) -> type:
+    """Return the type of a value, or of what a slot will hold."""
+    return value.kind if isinstance(value, Slot) else type(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows in an order: what can be asked of them by name, where they come from, and which they are."""
+
+    columns: Mapping[str, ColumnElement[Any]]
+    source: FromClause
+    conditions: Sequence[ColumnElement[bool]] = ()
+    order: Sequence[ColumnElement[Any]] = ()
+    group: Sequence[ColumnElement[Any]] = ()
+    most: int | None = None
+
+    def select(self, names: Sequence[str], *guards: ColumnElement[bool]) -> Select[Any]:
+        """Select columns and, where there is an order, each row's number in it as `n`, from 1."""
+        chosen = [self.columns[name].label(name) for name in names]
+        if self.order:
+            chosen.append(func.row_number().over(order_by=self.order).label("n"))
+        statement = select(*chosen).select_from(self.source).where(*self.conditions, *guards)
+        return statement.group_by(*self.group).order_by(*self.order).limit(self.most)
+
+
+def limited(statement: Select[Any], first: int | Slot) -> Select[Any]:
+    """Limit a list to one more row than asked for, which tells whether there are more."""
+    return statement.limit(bound(first, BigInteger()) + 1)
+
+
+def columns_of(source: FromClause, prefix: str = "") -> dict[str, ColumnElement[Any]]:
+    """Return an entity's columns by name."""
+    return {prefix + name: source.c[name] for name in ENTITY_COLUMNS}
+
+
+@dataclass(frozen=True, slots=True)
+class Sequel:
+    """Rows in parts, one after the other, each in an order; a later part is read only when those before are too few.
+
+    A part is given what to select, and limited to `most` rows: the planner must know that there are few.
+    """
+
+    columns: Mapping[str, ColumnElement[Any]]
+    parts: Sequence[Callable[[Sequence[ColumnElement[Any]]], Select[Any]]]
+    most: int
+
+    def select(self, names: Sequence[str], *guards: ColumnElement[bool]) -> Select[Any]:
+        """See Rows."""
+        chosen = [self.columns[name].label(name) for name in names]
+        limited_parts = [select(part(chosen).limit(self.most).subquery()) for part in self.parts]
+        joined = limited_parts[0] if len(limited_parts) == 1 else union_all(*limited_parts)
+        whole = joined.subquery()
+        return select(*(whole.c[name] for name in names), func.row_number().over().label("n")).where(*guards)

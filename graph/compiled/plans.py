@@ -1,0 +1,189 @@
+"""From a document's text to a prepared statement: what was seen before costs two look-ups and its parameters."""
+
+from collections import OrderedDict
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, Generic, TypeVar
+
+import strawberry
+from graphql import (
+    DocumentNode,
+    FieldNode,
+    GraphQLError,
+    OperationDefinitionNode,
+    OperationType,
+    parse,
+    specified_rules,
+)
+from sqlalchemy import BindParameter, Select
+from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
+from sqlalchemy.sql.visitors import iterate
+from strawberry.schema.schema import validate_document
+
+from graph.compiled.arguments import Variables, fill, request_of, split
+from graph.compiled.builder import Builder
+from graph.compiled.mapping import NotCompilableError
+from graph.compiled.selection import Selector, Tree, deciding_variables
+
+SLOT = "given_"
+MARK = "\x01"
+"""See graph.compiled.builder."""
+MAX_OPERATIONS = 256
+MAX_PLANS = 512
+MAX_TREES = 16
+MAX_DOCUMENT_LENGTH = 50_000
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+_DIALECT = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call]
+
+
+class _Recent(OrderedDict[K, V], Generic[K, V]):
+    """What was used last."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self._size = size
+
+    def find(self, key: K) -> V | None:
+        if key not in self:
+            return None
+        self.move_to_end(key)
+        return self[key]
+
+    def keep(self, key: K, value: V) -> V:
+        self[key] = value
+        if len(self) > self._size:
+            self.popitem(last=False)
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A statement without any value of a client; its parameters are the values in these places."""
+
+    sql: str
+    places: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A statement with its parameters, and what its root fields are."""
+
+    sql: str
+    arguments: list[Any]
+    roots: dict[str, list[FieldNode]]
+    is_nullable: bool
+
+    def body(self, data: bytes, cuts: str | None) -> bytes:
+        """Return the response's body for the statement's row."""
+        if not cuts:
+            return b'{"data":%b}' % data
+        told = cuts.replace(MARK, ',{"path":[').removeprefix(",")
+        return b'{"data":%b,"extensions":{"truncated":[%b]}}' % (data, told.encode())
+
+
+@dataclass(slots=True)
+class _Operation:
+    node: OperationDefinitionNode
+    variables: Variables
+    deciding: tuple[str, ...]
+    selector: Selector
+    trees: _Recent[tuple[object, ...], Tree | Exception]
+
+
+class Compiler:
+    """Compiles the operations of a schema, and remembers those used last."""
+
+    def __init__(self, schema: strawberry.Schema, patience: int = 0) -> None:
+        """Compile an operation that comes with the same shape for the time after `patience`."""
+        self._schema = schema
+        self._patience = patience
+        self._seen: _Recent[Hashable, int] = _Recent(MAX_PLANS)
+        self._operations: _Recent[tuple[str, str | None], _Operation | Exception] = _Recent(MAX_OPERATIONS)
+        self._plans: _Recent[Hashable, Plan | Exception] = _Recent(MAX_PLANS)
+
+    def prepare(self, query: str, name: str | None, given: Mapping[str, Any]) -> Prepared:
+        """Return a statement and its parameters; raises NotCompilableError when the executor must answer."""
+        operation = self._operation(query, name)
+        variables = operation.variables.coerce(given)
+        decided = tuple([variables.get(one) for one in operation.deciding])
+        tree = operation.trees.find(decided) or operation.trees.keep(decided, _tree(operation, variables))
+        if isinstance(tree, Exception):
+            raise NotCompilableError(*tree.args)
+        values: list[Any] = []
+        requests = [request_of(make, variables) for make in tree.requests]
+        key = (query, name, decided, tuple([split(request, values) for request in requests]))
+        plan = self._plans.find(key) or self._new_plan(key, tree, requests)
+        if isinstance(plan, Exception):
+            raise NotCompilableError(*plan.args)
+        return Prepared(plan.sql, [values[place] for place in plan.places], tree.nodes, tree.is_nullable)
+
+    def _new_plan(self, key: Hashable, tree: Tree, requests: list[Any]) -> Plan | Exception:
+        times = (self._seen.find(key) or 0) + 1
+        self._seen.keep(key, times)
+        if times <= self._patience:
+            raise NotCompilableError("it may never come again")
+        return self._plans.keep(key, _plan(tree, requests))
+
+    def _operation(self, query: str, name: str | None) -> _Operation:
+        found = self._operations.find((query, name))
+        if found is None:
+            found = self._operations.keep((query, name), self._read(query, name))
+        if isinstance(found, Exception):
+            raise NotCompilableError(*found.args)
+        return found
+
+    def _read(self, query: str, name: str | None) -> _Operation | Exception:
+        try:
+            if len(query) > MAX_DOCUMENT_LENGTH:
+                raise NotCompilableError("the document is too long")
+            document = parse(query)
+            deciding = deciding_variables(document)
+            if validate_document(self._schema._schema, document, tuple(specified_rules)):
+                raise NotCompilableError("the document is not valid")
+            node = _operation(document, name)
+            variables = Variables(self._schema._schema, node.variable_definitions or ())
+            converter = self._schema.schema_converter
+            selector = Selector(self._schema._schema, self._schema.config, converter.scalar_registry, document)
+            return _Operation(node, variables, deciding, selector, _Recent(MAX_TREES))
+        except (GraphQLError, NotCompilableError, RecursionError) as reason:
+            return NotCompilableError(str(reason))
+
+
+def _operation(document: DocumentNode, name: str | None) -> OperationDefinitionNode:
+    found = [
+        node
+        for node in document.definitions
+        if isinstance(node, OperationDefinitionNode) and (name is None or (node.name and node.name.value == name))
+    ]
+    if len(found) != 1 or found[0].operation is not OperationType.QUERY:
+        raise NotCompilableError("which operation is meant is for the executor to tell")
+    return found[0]
+
+
+def _tree(operation: _Operation, variables: Mapping[str, Any]) -> Tree | Exception:
+    try:
+        return operation.selector.select(operation.node, variables)
+    except (GraphQLError, NotCompilableError, RecursionError) as reason:
+        return NotCompilableError(str(reason))
+
+
+def _plan(tree: Tree, requests: list[Any]) -> Plan | Exception:
+    slots = (f"{SLOT}{number}" for number in count())
+    try:
+        filled = [fill(request, slots) for request in requests]
+        return plan_of(Builder(filled).statement(tree.root))
+    except (NotCompilableError, RecursionError) as reason:
+        return NotCompilableError(str(reason))
+
+
+def plan_of(statement: Select[Any]) -> Plan:
+    """Write a statement as PostgreSQL prepares it; the code's constants stand in it, where the planner sees them."""
+    for part in iterate(statement):
+        if isinstance(part, BindParameter) and not part.key.startswith(SLOT):
+            part.literal_execute = True
+    compiled = statement.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
+    return Plan(str(compiled), tuple([int(name.removeprefix(SLOT)) for name in compiled.positiontup or ()]))
