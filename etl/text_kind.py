@@ -66,6 +66,6 @@ def detect_encoding(name: str, sample: bytes) -> tuple[str, str | None]:
 def check_encoding(name: str, encoding: str) -> None:
     """Raise SourceError for an encoding Python does not know."""
     try:
-        b"".decode(encoding)
+        "a".encode(encoding)
     except LookupError as error:
         raise SourceError(f"{name}: {encoding!r} is not an encoding Python knows") from error

@@ -61,9 +61,7 @@ def _refuse_document(name: str, text: bytes) -> None:
     if first.startswith(b"["):
         raise SourceError(f"{name} is one JSON array, not JSON Lines: write an object a line, as `jq -c '.[]'` does")
     if first == b"{":
-        raise SourceError(
-            f"{name} is JSON over several lines, not JSON Lines: write it as `jq -c .` does"
-        )
+        raise SourceError(f"{name} is JSON over several lines, not JSON Lines: write it as `jq -c .` does")
 
 
 def _found(lines: list[bytes], first_number: int) -> Iterator[Found]:
