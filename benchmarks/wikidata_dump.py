@@ -103,8 +103,8 @@ async def read(path: Path, size: int, workers: int) -> None:
     peaks: dict[int, int] = {}
     rows = 0
     begin = time.perf_counter()
-    async with aclosing(read_chunks(file, layout)) as chunks, Workers[Chunk, Extract](READER, workers) as pool:
-        async for _, extract in pool.map(chunks):
+    async with aclosing(read_chunks(file, layout)) as chunks, Workers[Chunk, Extract](workers) as pool:
+        async for _, extract in pool.map(READER, chunks):
             rows += extract.prepared.processed
             for pid in (os.getpid(), *pool.pids):
                 peaks[pid] = max(peaks.get(pid, 0), psutil.Process(pid).memory_info().rss)

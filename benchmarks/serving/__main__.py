@@ -20,7 +20,7 @@ from pathlib import Path
 
 import asyncpg
 
-from benchmarks.graphs import DIRECTORY, SIZES, graph
+from benchmarks.graphs import DIRECTORY, SIZES, count, graph
 from benchmarks.serving.connections import read
 from benchmarks.serving.measure import Result, Round, middle, run, warm_up, write_bodies
 from benchmarks.serving.samples import collect
@@ -83,15 +83,13 @@ async def describe(url: str, options: Namespace) -> str:
     """Tell what is measured, where and when."""
     connection = await asyncpg.connect(url)
     try:
-        entities = await connection.fetchval("SELECT count(*) FROM entity")
-        edges = await connection.fetchval("SELECT count(*) FROM influence")
         server = await connection.fetchval("SHOW server_version")
     finally:
         await connection.close()
     return (
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {os.cpu_count()} cores, Python {platform.python_version()},"
         f" PostgreSQL {server}, Node.js {node_version(options.directory)}, load average {os.getloadavg()[0]:.1f}\n"
-        f"{entities:,} entities, {edges:,} edges; {options.rounds} rounds of {options.seconds} s"
+        f"{await count(url)}; {options.rounds} rounds of {options.seconds} s"
     )
 
 

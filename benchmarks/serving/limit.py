@@ -14,6 +14,7 @@ from benchmarks.serving.connections import Connections, Statements, read
 
 HEADERS = [(b"content-type", b"application/json")]
 PAGE_SIZE = 100
+DATA_SIZE = 50
 ROADMAP_NODES = 1000
 
 
@@ -65,7 +66,7 @@ def _roadmap() -> str:
     return f"{read('roadmap_parts')['roadmap_parts']} SELECT {roadmap} FROM start JOIN entity USING (id)"
 
 
-STATEMENTS = read("entity", "page") | {"nested": _nested(), "roadmap": _roadmap()}
+STATEMENTS = read("entity", "page", "records") | {"nested": _nested(), "roadmap": _roadmap()}
 connections = Connections()
 
 
@@ -94,6 +95,23 @@ async def _answer_page(statements: Statements, given: dict[str, Any]) -> bytes:
     return orjson.dumps({"data": {"entities": {"edges": edges, "pageInfo": page}}})
 
 
+async def _answer_data(statements: Statements, given: dict[str, Any]) -> bytes:
+    rows = await statements["records"].fetch(given["after"], DATA_SIZE + 1)
+    kept = rows[:DATA_SIZE]
+    page = {"hasNextPage": len(rows) > DATA_SIZE, "endCursor": kept[-1]["external_id"] if kept else None}
+    return orjson.dumps({"data": {"data": {"edges": [{"node": _record(row)} for row in kept], "pageInfo": page}}})
+
+
+def _record(row: Any) -> dict[str, Any]:
+    return {
+        "sourceId": row["external_id"],
+        "title": row["title"],
+        "value": row["value"],
+        "createdAt": row["created_at"],
+        "attributes": orjson.Fragment(row["attributes"]),
+    }
+
+
 async def _answer_nested(statements: Statements, given: dict[str, Any]) -> bytes:
     text = await statements["nested"].fetchval(given["id"])
     return b'{"data":{"entity":%b}}' % (text or "null").encode()
@@ -104,7 +122,13 @@ async def _answer_roadmap(statements: Statements, given: dict[str, Any]) -> byte
     return b'{"data":{"roadmap":%b}}' % (text or "null").encode()
 
 
-ANSWERS = {"entity": _answer_entity, "page": _answer_page, "nested": _answer_nested, "roadmap": _answer_roadmap}
+ANSWERS = {
+    "entity": _answer_entity,
+    "page": _answer_page,
+    "nested": _answer_nested,
+    "roadmap": _answer_roadmap,
+    "data": _answer_data,
+}
 
 
 async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:

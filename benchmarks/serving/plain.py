@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from enum import Enum
 from typing import Any
 
@@ -14,6 +15,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 from strawberry.asgi import GraphQL
 from strawberry.extensions import ParserCache, ValidationCache
+from strawberry.scalars import JSON
 
 from benchmarks.serving.connections import Connections, read, read_roadmap
 
@@ -92,6 +94,32 @@ class EntityConnection:
 
 
 @strawberry.type
+class Record:
+    """A row of `record`."""
+
+    source_id: str
+    title: str | None
+    value: float | None
+    created_at: datetime | None
+    attributes: JSON
+
+
+@strawberry.type
+class RecordEdge:
+    """An entry of a page."""
+
+    node: Record
+
+
+@strawberry.type
+class RecordConnection:
+    """A page of records."""
+
+    edges: list[RecordEdge]
+    page_info: PageInfo
+
+
+@strawberry.type
 class RoadmapNode:
     """A concept of a roadmap."""
 
@@ -132,6 +160,16 @@ def _entity(row: Any) -> Entity:
     )
 
 
+def _record(row: Any) -> Record:
+    return Record(
+        source_id=row["external_id"],
+        title=row["title"],
+        value=row["value"],
+        created_at=row["created_at"],
+        attributes=orjson.Fragment(row["attributes"]),
+    )
+
+
 def _mention(value: dict[str, str]) -> Entity:
     return Entity(row_id=None, id=strawberry.ID(value["id"]), name=value.get("name"))
 
@@ -167,6 +205,17 @@ class Query:
         return EntityConnection(
             edges=[EntityEdge(node=_entity(row)) for row in kept],
             page_info=PageInfo(has_next_page=len(rows) > first, end_cursor=str(kept[-1]["id"]) if kept else None),
+        )
+
+    @strawberry.field
+    async def data(self, source: str, first: int, after: str = "") -> RecordConnection:  # noqa: ARG002
+        """List records by their id."""
+        async with connections.use() as statements:
+            rows = await statements["records"].fetch(after, first + 1)
+        kept = rows[:first]
+        return RecordConnection(
+            edges=[RecordEdge(node=_record(row)) for row in kept],
+            page_info=PageInfo(has_next_page=len(rows) > first, end_cursor=kept[-1]["external_id"] if kept else None),
         )
 
     @strawberry.field
@@ -213,7 +262,7 @@ class Endpoint(GraphQL[Any, None]):
 
 @asynccontextmanager
 async def _lifespan(_: Starlette) -> AsyncIterator[None]:
-    await connections.open(read("entity", "page", "influences") | {"roadmap": read_roadmap()})
+    await connections.open(read("entity", "page", "influences", "records") | {"roadmap": read_roadmap()})
     yield
 
 

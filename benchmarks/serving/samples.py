@@ -6,11 +6,12 @@ import asyncpg
 
 from benchmarks.serving.shapes import Sample
 
-MOST = {"entity": 20_000, "page": 5_000, "nested": 5_000, "roadmap": 1_000}
+MOST = {"entity": 20_000, "page": 5_000, "nested": 5_000, "roadmap": 1_000, "data": 5_000}
 ROADMAP_NODES = range(180, 221)
 MAX_DEPTH = 16
 
 _ENTITIES = "SELECT id, key FROM entity ORDER BY hashint8(id) LIMIT $1"
+_RECORDS = "SELECT external_id FROM record WHERE source = 'items' ORDER BY hashtext(external_id) LIMIT $1"
 _CONCEPTS = "SELECT id, key FROM entity WHERE kind = 'CONCEPT' ORDER BY hashint8(id) LIMIT $1"
 _WITH_20_INFLUENCES = """
     SELECT entity.key FROM entity JOIN (
@@ -43,6 +44,8 @@ async def collect(connection: asyncpg.Connection, shape: str) -> list[Sample]:
         return [{"id": row["key"]} for row in await connection.fetch(_ENTITIES, MOST[shape])]
     if shape == "page":
         return [{"row_id": row["id"]} for row in await connection.fetch(_ENTITIES, MOST[shape])]
+    if shape == "data":
+        return [{"row_id": row["external_id"]} for row in await connection.fetch(_RECORDS, MOST[shape])]
     if shape == "nested":
         return [{"id": row["key"]} for row in await connection.fetch(_WITH_20_INFLUENCES, MOST[shape])]
     walks = await walks_of(connection, ROADMAP_NODES, MOST[shape])

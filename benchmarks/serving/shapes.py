@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 Sample = dict[str, Any]
@@ -18,6 +19,8 @@ class Shape:
     query: str
     postgraphile: str
     read: Callable[[Any], Any]
+    page: str | None = None
+    """The field of a page in the form of ours, where a cursor is among the variables."""
 
 
 def _entity(found: Any) -> Any:
@@ -37,6 +40,12 @@ def _edge(found: Any) -> Any:
 def _page(found: Any) -> Any:
     page = found["allEntities"]
     return {"entities": {"edges": [{"node": _entity(node)} for node in page["nodes"]], "pageInfo": page["pageInfo"]}}
+
+
+def _data(found: Any) -> Any:
+    page = found["allRecords"]
+    nodes = [{"sourceId": node.pop("externalId"), **node} for node in page["nodes"]]
+    return {"data": {"edges": [{"node": node} for node in nodes], "pageInfo": page["pageInfo"]}}
 
 
 def _roadmap(found: Any) -> Any:
@@ -72,6 +81,7 @@ PAGE = Shape(
     "query($after: Cursor) { allEntities(orderBy: [ROW_ID_ASC], first: 100, after: $after) {"
     " nodes { key kind name description isStub startYear } pageInfo { hasNextPage endCursor } } }",
     _page,
+    page="entities",
 )
 NESTED = Shape(
     "nested",
@@ -93,16 +103,32 @@ ROADMAP = Shape(
     " nodes { depth key name } edges { source target type confidence } isTruncated } }",
     _roadmap,
 )
-SHAPES = {shape.name: shape for shape in (ENTITY, PAGE, NESTED, ROADMAP)}
+DATA = Shape(
+    "data",
+    "a page of 50 records of a source, with their JSON",
+    'query($after: String) { data(source: "items", first: 50, after: $after) {'
+    " edges { node { sourceId title value createdAt attributes } } pageInfo { hasNextPage endCursor } } }",
+    'query($after: Cursor) { allRecords(condition: { source: "items" }, orderBy: [PRIMARY_KEY_ASC], first: 50,'
+    " after: $after) { nodes { externalId title value createdAt attributes } pageInfo { hasNextPage endCursor } } }",
+    _data,
+    page="data",
+)
+SHAPES = {shape.name: shape for shape in (ENTITY, PAGE, NESTED, ROADMAP, DATA)}
 
 
 def canonical(value: Any) -> Any:
-    """Return an answer without what may differ: the form of cursors, and the digits a REAL does not have."""
+    """Return an answer without what may differ: how cursors and times are written, and digits a REAL does not have."""
     if isinstance(value, dict):
-        return {name: item is not None if name == "endCursor" else canonical(item) for name, item in value.items()}
+        return {name: _FORMS.get(name, canonical)(item) for name, item in value.items()}
     if isinstance(value, list):
         return [canonical(item) for item in value]
     return round(value, 6) if isinstance(value, float) else value
+
+
+_FORMS: dict[str, Callable[[Any], Any]] = {
+    "endCursor": lambda cursor: cursor is not None,
+    "createdAt": lambda time: time and datetime.fromisoformat(time).timestamp(),
+}
 
 
 def difference(one: Any, other: Any, path: str = "") -> str | None:
@@ -115,10 +141,10 @@ def difference(one: Any, other: Any, path: str = "") -> str | None:
     return None if one == other else f"{path}: {str(one)[:300]} is not {str(other)[:300]}"
 
 
-def moved(cursor: str, row_id: int, target: int) -> str:
-    """Return a cursor of the entity `row_id` as one of another; both APIs that have cursors write base64 of JSON."""
+def moved(cursor: str, row_id: str, target: str) -> str:
+    """Return a cursor of the row `row_id` as one of another; both APIs that have cursors write base64 of JSON."""
     padded = cursor + "=" * (-len(cursor) % 4)
-    head, found, tail = base64.urlsafe_b64decode(padded).decode().rpartition(str(row_id))
+    head, found, tail = base64.urlsafe_b64decode(padded).decode().rpartition(row_id)
     if not found:
         raise ValueError(f"the cursor {cursor} does not hold the id {row_id}")
     return base64.urlsafe_b64encode(f"{head}{target}{tail}".encode()).rstrip(b"=").decode()

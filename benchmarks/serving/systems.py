@@ -16,13 +16,14 @@ from typing import Any
 import httpx
 
 from benchmarks.serving.connections import SQL
-from benchmarks.serving.shapes import SHAPES, Sample, Shape, moved
+from benchmarks.serving.shapes import Sample, Shape, moved
 
 NODE_FILES = Path(__file__).parent / "node"
 SERVER_CORE, CLIENT_CORE = 0, 1
 POOL_SIZE = 10
 """Connections to PostgreSQL; what the API has by default, for all."""
 START_LIMIT_SECONDS = 120
+STOP_LIMIT_SECONDS = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class Server:
     def __init__(self, system: System, port: int) -> None:
         self.system = system
         self.port = port
-        self._last_cursor: tuple[str, int] | None = None
+        self._cursors: dict[str, tuple[str, str]] = {}
 
     def url(self, shape: Shape) -> str:
         """Return where a shape is asked for."""
@@ -74,7 +75,7 @@ class Server:
         """Write a request."""
         variables: dict[str, Any] = dict(sample)
         if "row_id" in variables:
-            variables["after"] = self._cursor(variables.pop("row_id"))
+            variables["after"] = self._cursor(shape, str(variables.pop("row_id")))
         if self.system.language == "limit":
             return json.dumps({"variables": variables})
         return json.dumps({"query": self._query(shape), "variables": variables})
@@ -95,16 +96,16 @@ class Server:
             raise RuntimeError(f"{self.system.name} answered {response.status_code}: {response.text[:500]}")
         return shape.read(found["data"]) if self.system.language == "postgraphile" else found["data"]
 
-    def _cursor(self, row_id: int) -> str:
-        """Return the cursor of an entity; cursors are a system's own, but all alike but for the id."""
+    def _cursor(self, shape: Shape, row_id: str) -> str:
+        """Return the cursor of a row; cursors are a system's own, but all of a list are alike but for the id."""
         if not self.system.has_cursors:
-            return str(row_id)
-        if self._last_cursor is None:
-            shape = SHAPES["page"]
-            data = self.post(shape, json.dumps({"query": self._query(shape)}))["entities"]
-            # The generated graph's keys are Q and the id.
-            self._last_cursor = data["pageInfo"]["endCursor"], int(data["edges"][-1]["node"]["id"][1:])
-        return moved(*self._last_cursor, row_id)
+            return row_id
+        if shape.name not in self._cursors:
+            page = self.post(shape, json.dumps({"query": self._query(shape)}))[shape.page]
+            last = page["edges"][-1]["node"]
+            # The keys of the generated graph's entities are Q and their id.
+            self._cursors[shape.name] = page["pageInfo"]["endCursor"], last.get("sourceId") or last["id"][1:]
+        return moved(*self._cursors[shape.name], row_id)
 
 
 @contextmanager
@@ -139,8 +140,10 @@ def running(system: System, url: str, directory: Path) -> Iterator[Server]:
     finally:
         process.terminate()
         try:
-            process.wait(15)
+            process.wait(STOP_LIMIT_SECONDS)
         except subprocess.TimeoutExpired:
+            print(f"{system.name} did not stop when asked", file=sys.stderr)
+        finally:
             process.kill()
             process.wait()
 

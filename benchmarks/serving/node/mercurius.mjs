@@ -19,6 +19,7 @@ function statement(name, files = [name]) {
 
 const entityByKey = statement("entity");
 const entityPage = statement("page");
+const recordPage = statement("records");
 const influencesOf = statement("influences");
 const roadmapOf = statement("roadmap", ["roadmap_parts", "roadmap"]);
 
@@ -41,10 +42,15 @@ const schema = `
   type RoadmapNode { depth: Int! concept: Entity! }
   type RoadmapEdge { source: Entity! target: Entity! type: String! confidence: Float! }
   type Roadmap { concept: Entity! nodes: [RoadmapNode!]! edges: [RoadmapEdge!]! isTruncated: Boolean! }
+  scalar JSON
+  type Record { sourceId: ID! title: String value: Float createdAt: String attributes: JSON! }
+  type RecordEdge { node: Record! }
+  type RecordConnection { edges: [RecordEdge!]! pageInfo: PageInfo! }
   enum EntityOrder { ID_ASC }
   type Query {
     entity(id: ID!): Entity
     entities(orderBy: EntityOrder!, first: Int!, after: String): EntityConnection!
+    data(source: String!, first: Int!, after: String): RecordConnection!
     roadmap(conceptId: ID!, maxDepth: Int!, first: Int!): Roadmap
   }
 `;
@@ -58,6 +64,16 @@ function entityOf(row) {
     description: row.description,
     isStub: row.is_stub,
     start: row.start_year === null ? null : { year: row.start_year },
+  };
+}
+
+function recordOf(row) {
+  return {
+    sourceId: row.external_id,
+    title: row.title,
+    value: row.value,
+    createdAt: row.created_at === null ? null : row.created_at.toISOString(),
+    attributes: row.attributes,
   };
 }
 
@@ -75,6 +91,17 @@ const resolvers = {
         pageInfo: {
           hasNextPage: rows.length > first,
           endCursor: kept.length ? String(kept[kept.length - 1].id) : null,
+        },
+      };
+    },
+    async data(_, { first, after }) {
+      const rows = await recordPage(after ?? "", first + 1);
+      const kept = rows.slice(0, first);
+      return {
+        edges: kept.map((row) => ({ node: recordOf(row) })),
+        pageInfo: {
+          hasNextPage: rows.length > first,
+          endCursor: kept.length ? kept[kept.length - 1].external_id : null,
         },
       };
     },
