@@ -166,7 +166,7 @@ def _record(row: Any) -> Record:
         title=row["title"],
         value=row["value"],
         created_at=row["created_at"],
-        attributes=orjson.Fragment(row["attributes"]),
+        attributes=orjson.Fragment(row["attributes"]),  # type: ignore[arg-type]
     )
 
 

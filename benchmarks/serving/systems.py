@@ -157,7 +157,7 @@ def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
             return
         except httpx.TransportError:
             time.sleep(0.1)
-    raise RuntimeError(f"{process.args} does not serve: see {log}")
+    raise RuntimeError(f"a server does not serve: see {log}")
 
 
 def _free_port() -> int:
@@ -185,5 +185,5 @@ def install(directory: Path) -> None:
 
 def node_version(directory: Path) -> str:
     """Return the version of the Node.js that is installed."""
-    command = [directory / "node" / "node_modules" / ".bin" / "node", "--version"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    program = directory / "node" / "node_modules" / ".bin" / "node"
+    return subprocess.check_output([str(program), "--version"], text=True).strip()
