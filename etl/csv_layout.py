@@ -89,6 +89,7 @@ def _rows(sample: str, separator: str, delimiter: str) -> list[list[str]]:
 
 def _delimiter(sample: str, separator: str) -> str:
     """Return the delimiter that cuts the most rows into as many cells as the first; a comma when none does."""
+    # The library's csv.Sniffer gives up on a table of one column, and where few rows are ragged.
     best, most = ",", 0
     for delimiter in _DELIMITERS:
         rows = _rows(sample, separator, delimiter)

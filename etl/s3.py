@@ -1,5 +1,6 @@
 """Files of S3 and of what speaks like it, by the optional extra `s3`."""
 
+import os
 from collections.abc import AsyncGenerator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -43,10 +44,17 @@ class S3File:
         except (BaseError, OSError) as error:
             # What follows the first line is for those who work on the library.
             reason = str(error).partition("\n")[0]
-            raise SourceError(f"{self.name} cannot be read at byte {offset}: {reason}") from error
+            hint = "" if isinstance(error, FileNotFoundError) else _credentials_hint()
+            raise SourceError(f"{self.name} cannot be read at byte {offset}: {reason}{hint}") from error
 
     async def _range(self, store: "S3Store", meta: Mapping[str, Any], offset: int) -> bytes:
         # The server refuses an object that was overwritten meanwhile.
         end = min(offset + RANGE_BYTES, meta["size"])
         answer = await store.get_async(self._key, options={"range": (offset, end), "if_match": meta["e_tag"]})
         return bytes(await answer.bytes_async())
+
+
+def _credentials_hint() -> str:
+    if any(os.environ.get(name) for name in ("AWS_ACCESS_KEY_ID", "AWS_SKIP_SIGNATURE")):
+        return ""
+    return "; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_SKIP_SIGNATURE=true where anyone may read"

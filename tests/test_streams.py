@@ -1,5 +1,6 @@
 import asyncio
 import gzip
+import os
 import sys
 import threading
 from collections.abc import AsyncGenerator, Iterator
@@ -146,12 +147,13 @@ class Bucket:
     def __init__(self, content: bytes) -> None:
         self.content = content
         self.etag = '"one"'
+        self.status = 404
         self.ranges: list[str] = []
 
     async def answer(self, request: web.Request) -> web.Response:
+        if request.match_info["key"] != "folder/a?b.csv" or self.status == 403:
+            return web.Response(status=self.status)
         assert request.headers["Authorization"].startswith("AWS4-HMAC-SHA256 Credential=someone/")
-        if request.match_info["key"] != "folder/a?b.csv":
-            return web.Response(status=404)
         if request.headers.get("If-Match", self.etag) != self.etag:
             return web.Response(status=412)
         headers = {"ETag": self.etag, "Last-Modified": "Fri, 20 Nov 2026 07:00:00 GMT"}
@@ -200,6 +202,20 @@ async def test_object_of_s3_that_changes_meanwhile_is_refused(bucket: Bucket) ->
 async def test_object_of_s3_that_is_not_there_is_refused(bucket: Bucket) -> None:
     with pytest.raises(SourceError, match=r"s3://bucket/none cannot be read at byte 0: .* not found"):
         await read("s3://bucket/none")
+
+
+async def test_object_of_s3_that_is_denied_names_the_credentials(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bucket, "status", 403)
+    with pytest.raises(SourceError, match=r"a\?b\.csv cannot be read at byte 0: .*$") as refused:
+        await read("s3://bucket/folder/a?b.csv")
+    assert "set AWS" not in str(refused.value)
+    monkeypatch.setenv("AWS_SKIP_SIGNATURE", "")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{os.environ['AWS_ENDPOINT_URL']}/bucket/none")
+    with pytest.raises(SourceError, match="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"):
+        await read("s3://bucket/folder/a?b.csv")
 
 
 @pytest.mark.parametrize("url", ["s3://", "s3://bucket", "s3://bucket/", "s3:///key"])
