@@ -121,7 +121,6 @@ class _Part:
     """
 
     place: int
-    is_known: bool
     sign: str = ""
     conditions: tuple[ColumnElement[bool], ...] = ()
 
@@ -153,9 +152,11 @@ def in_direction(rows: FromClause, descending: bool) -> list[ColumnElement[Any]]
 def _by_id(wanted: Wanted, page: RecordPage, descending: bool) -> Select[Any]:
     key: list[Any] = [Record.source, Record.external_id]
     statement: Select[Any] = select(_place(0), null().label("value"), *key).where(*wanted.all_conditions())
-    if page.position is not None:
-        at = (page.position.source, page.position.external_id)
-        statement = statement.where(_beyond(key, at, descending))
+    if (at := page.position) is not None:
+        # Within one source, a comparison of both would not bound the index scan.
+        place = [at.source, at.external_id]
+        first = 1 if wanted.source == at.source else 0
+        statement = statement.where(_beyond(key[first:], place[first:], descending))
     return statement.order_by(*(_directed(column, descending) for column in key))
 
 
@@ -163,7 +164,8 @@ def _merged(wanted: Wanted, column: InstrumentedAttribute[Any], page: RecordPage
     sources = _sources() if wanted.source is None else None
     pieces = []
     for part in _parts(column, page, descending):
-        key: list[Any] = [column, Record.external_id] if part.is_known else [Record.external_id]
+        # Also where all are unknown: by this the planner sees that the index has the order.
+        key: list[Any] = [column, Record.external_id]
         columns: list[Any] = [_place(part.place), column.label("value"), Record.source, Record.external_id]
         piece = select(*columns).where(*part.conditions, *wanted.all_conditions())
         piece = piece.order_by(*(_directed(one, descending) for one in key)).limit(page.size + 1 + page.offset)
@@ -188,20 +190,20 @@ def _parts(column: InstrumentedAttribute[Any], page: RecordPage, descending: boo
     before = ">" if descending else "<"
     known, unknown = (1, 0) if page.backward else (0, 1)
     is_unknown = column.is_(None)
-    all_known = _Part(known, True, conditions=(column.is_not(None),))
-    all_unknown = _Part(unknown, False, conditions=(is_unknown,))
+    all_known = _Part(known, conditions=(column.is_not(None),))
+    all_unknown = _Part(unknown, conditions=(is_unknown,))
     if page.position is None:
         return [all_known, all_unknown]
     value, last_id = page.position.value, page.position.external_id
     if value is None:
         after_id = Record.external_id.bool_op(beyond)(last_id)
-        rest = [_Part(unknown, False, "=", (is_unknown, after_id)), _Part(unknown, False, beyond, (is_unknown,))]
+        rest = [_Part(unknown, "=", (is_unknown, after_id)), _Part(unknown, beyond, (is_unknown,))]
         return [*rest, all_known] if page.backward else rest
     at = literal(value, column.type)
     rest = [
-        _Part(known, True, "=", (_beyond((column, Record.external_id), (at, last_id), descending),)),
-        _Part(known, True, beyond, (column.bool_op(f"{beyond}=")(at),)),
-        _Part(known, True, before, (column.bool_op(beyond)(at),)),
+        _Part(known, "=", (_beyond((column, Record.external_id), (at, last_id), descending),)),
+        _Part(known, beyond, (column.bool_op(f"{beyond}=")(at),)),
+        _Part(known, before, (column.bool_op(beyond)(at),)),
     ]
     return rest if page.backward else [*rest, all_unknown]
 

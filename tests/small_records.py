@@ -51,15 +51,15 @@ RECORDS = [
     _record("people", "-inf", value=float("-inf")),
 ]
 
-_RUN = {"params": {}, "error": None, "finished_at": None}
+_RUN: dict[str, Any] = {"params": {}, "error": None, "finished_at": None}
 _DRIFT = [{"field": "price", "change": "RETYPED", "before": ["number"], "after": ["text"]}]
 _ANOMALY = [{"figure": "rows", "value": 13.0, "median": 26.0, "score": -4.2}]
-_SHARES = {"completeness": 0.9, "validity": 1.0, "uniqueness": 1.0, "freshness": None, "score": 0.9667}
-QUALITIES = [
+_SHARES: dict[str, Any] = {"completeness": 0.9, "validity": 1.0, "uniqueness": 1.0, "freshness": None, "score": 0.9667}
+QUALITIES: list[dict[str, Any]] = [
     {"run_id": 1, "rows": 26, "drift": [], "anomalies": [], **_SHARES},
     {"run_id": 4, "rows": 13, "drift": _DRIFT, "anomalies": _ANOMALY, **_SHARES},
 ]
-REFUSED = [
+REFUSED: list[dict[str, Any]] = [
     {"external_id": "7", "payload": '{"price": 1e400}', "field": "price", "value": "1e400", "reason": "too large"},
     {"external_id": "8", "payload": "not JSON", "field": None, "value": None, "reason": "not JSON"},
     {"external_id": "9", "payload": "{}", "field": "id", "value": None, "reason": "no id"},
@@ -76,7 +76,7 @@ async def load(engine: AsyncEngine) -> None:
             row = {name: value for name, value in run.items() if name not in ("id", "seconds")}
             await connection.execute(insert(EtlRun), _RUN | row | times)
         await connection.execute(insert(Record), RECORDS)
-        raw = [
+        raw: list[dict[str, Any]] = [
             {"kind": "rest", "source": "shop", "external_id": "00", "payload": f'{{"value": {BIG}}}'},
             {"kind": "csv", "source": "people", "external_id": "00", "payload": '{"value": "0.5"}'},
         ]

@@ -40,9 +40,10 @@ async def test_data_is_a_page_of_records(shop: Client) -> None:
 @pytest.mark.parametrize("paging", ["page", "offset", "cursor"])
 async def test_data_pages_by_number_offset_and_cursor(shop: Client, order: str, paging: str) -> None:
     found: list[str] = []
-    number, place = 1, {}
+    number = 1
+    place: dict[str, Any] = {}
     while True:
-        size = {"limit" if paging == "offset" else "page_size": 7}
+        size: dict[str, Any] = {"limit" if paging == "offset" else "page_size": 7}
         page = await get(shop, order=order, **size, **place)
         found += [record["id"] for record in page["data"]]
         assert page["page"] == (None if paging == "cursor" and number > 1 else number)
