@@ -1,30 +1,144 @@
 """Single statements straight through the driver: what a prepared statement costs when nothing else is in the way."""
 
+import asyncio
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
+from sqlalchemy import event
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.pool import PoolProxiedConnection, QueuePool
+
+KEEP_SECONDS = 1.0
+WAIT_SECONDS = 30.0
 
 
-async def read_row(engine: AsyncEngine, sql: str, arguments: Sequence[Any]) -> "asyncpg.Record":
-    """Run a statement of one row on a connection of a reading engine, without a transaction around it.
+@dataclass(slots=True)
+class _Loan:
+    """A connection that was taken from the engine's pool, and when it was used last."""
 
-    One statement sees one snapshot by itself. The connection is read-only and has its statement timeout, and the
-    driver keeps the statement prepared. Raises asyncpg's and SQLAlchemy's errors, and OSError.
+    connection: PoolProxiedConnection
+    driver: "asyncpg.Connection[asyncpg.Record]"
+    used_at: float = 0.0
+
+
+class Readers:
+    """Connections of a reading engine for single statements without a transaction around them.
+
+    One statement sees one snapshot by itself; the connection is read-only and has its statement timeout, and the
+    driver keeps the statement prepared. They are on loan from the engine's pool, since taking one from there for every
+    statement costs more than the statement. A part of the pool is never on loan, and what is not used for a second
+    goes back.
     """
-    connection = await engine.raw_connection()
-    try:
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+        pool = engine.pool
+        assert isinstance(pool, QueuePool)
+        self._most = pool.size() - max(1, pool.size() // 4)
+        self._count = 0
+        self._idle: list[_Loan] = []
+        self._waiting: deque[asyncio.Future[_Loan | None]] = deque()
+        self._sweep: asyncio.TimerHandle | None = None
+        event.listen(engine.sync_engine, "engine_disposed", lambda _: self._give_all_back())
+
+    async def row(self, sql: str, arguments: Sequence[Any]) -> "asyncpg.Record":
+        """Return the one row of a statement; raises asyncpg's and SQLAlchemy's errors, and OSError."""
+        loan = await self._take()
+        try:
+            row = await loan.driver.fetchrow(sql, *arguments)
+        except asyncpg.PostgresError:
+            self._give(loan)
+            raise
+        except BaseException:
+            # The driver may be in the middle of the statement, as when the request was cancelled.
+            self._discard(loan)
+            raise
+        self._give(loan)
+        assert isinstance(row, asyncpg.Record)
+        return row
+
+    async def _take(self) -> _Loan:
+        while True:
+            while self._idle:
+                loan = self._idle.pop()
+                if not loan.driver.is_closed():
+                    return loan
+                self._discard(loan)
+            if self._count < max(1, self._most):
+                return await self._borrow()
+            if loan_or_none := await self._wait():
+                return loan_or_none
+
+    async def _borrow(self) -> _Loan:
+        self._count += 1
+        try:
+            connection = await self.engine.raw_connection()
+        except BaseException:
+            self._forget()
+            raise
         driver = connection.driver_connection
         assert isinstance(driver, asyncpg.Connection)
-        row = await driver.fetchrow(sql, *arguments)
-    except asyncpg.PostgresError:
-        raise
-    except BaseException:
-        # The driver may be in the middle of the statement, as when the request was cancelled.
-        connection.invalidate()
-        raise
-    finally:
-        connection.close()
-    assert isinstance(row, asyncpg.Record)
-    return row
+        return _Loan(connection, driver)
+
+    async def _wait(self) -> _Loan | None:
+        """Wait for a loan to be handed on, or for None: that another may be taken."""
+        waiter: asyncio.Future[_Loan | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                return await waiter
+        except BaseException as error:
+            if waiter.done() and not waiter.cancelled():
+                self._hand_on(waiter.result())
+            if isinstance(error, TimeoutError):
+                raise PoolTimeoutError(f"no connection became free within {WAIT_SECONDS:.0f} seconds") from error
+            raise
+
+    def _give(self, loan: _Loan) -> None:
+        if self._most == 0:
+            loan.connection.close()
+            self._forget()
+        else:
+            self._hand_on(loan)
+
+    def _hand_on(self, loan: _Loan | None) -> None:
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(loan)
+                return
+        if loan is not None:
+            loop = asyncio.get_running_loop()
+            loan.used_at = loop.time()
+            self._idle.append(loan)
+            if self._sweep is None:
+                self._sweep = loop.call_later(KEEP_SECONDS, self._give_back_unused)
+
+    def _give_back_unused(self) -> None:
+        loop = asyncio.get_running_loop()
+        unused = [loan for loan in self._idle if loop.time() - loan.used_at >= KEEP_SECONDS]
+        self._idle = [loan for loan in self._idle if loop.time() - loan.used_at < KEEP_SECONDS]
+        self._sweep = loop.call_later(KEEP_SECONDS, self._give_back_unused) if self._idle else None
+        for loan in unused:
+            loan.connection.close()
+            self._forget()
+
+    def _discard(self, loan: _Loan) -> None:
+        loan.connection.invalidate()
+        loan.connection.close()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._count -= 1
+        self._hand_on(None)
+
+    def _give_all_back(self) -> None:
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+        while self._idle:
+            self._discard(self._idle.pop())

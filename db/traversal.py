@@ -78,7 +78,7 @@ _WALK = """
         SELECT walk.depth + 1, fresh.ids, walk.seen || fresh.ids
         FROM walk CROSS JOIN LATERAL (
             SELECT array_agg(id) AS ids FROM (
-                SELECT {far} AS id FROM influence WHERE {near} = ANY (walk.frontier) AND type = ANY (:{types})
+                SELECT {far} AS id FROM influence WHERE {near} = ANY (walk.frontier){of_types}
                 EXCEPT SELECT unnest(walk.seen)
                 ORDER BY id LIMIT CASE WHEN walk.depth < :{max_depth} THEN :{first} + 1 ELSE 1 END
             ) AS level
@@ -92,15 +92,19 @@ _WALK = """
 # The level beyond max_depth is asked for one node only, to know whether the bound cut anything.
 
 
+Types = tuple[str, ...] | Slot | RelationshipType | None
+"""The types of edges to follow: those a client chose, one that the code knows, or all."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """What to visit: before a node (backward: to sources) or after it, over edges of these types, nearest first.
+    """What to visit: before a node (backward: to sources) or after it, over edges of types, nearest first.
 
     At most `first` nodes (0 to MAX_NODES), at depth 1 to `max_depth` (0 to MAX_DEPTH).
     """
 
     start: int | Slot
-    types: tuple[str, ...] | Slot
+    types: Types
     max_depth: int | Slot
     first: int | Slot
     backward: bool = True
@@ -109,17 +113,20 @@ class Reach:
         """Select depth and id of the nodes in the order of the walk, and of one beyond its bounds if there is any."""
         values: dict[str, tuple[Any, TypeEngine[Any]]] = {
             "start": (self.start, BigInteger()),
-            "types": (self.types, ARRAY(Influence.type.type)),
             "max_depth": (self.max_depth, Integer()),
             "first": (self.first, Integer()),
         }
+        of_types = f" AND type = '{self.types}'" if isinstance(self.types, RelationshipType) else ""
+        if self.types is not None and not of_types:
+            values["types"] = (self.types, ARRAY(Influence.type.type))
         names = {name: value.name if isinstance(value, Slot) else name for name, (value, _) in values.items()}
+        of_types = f" AND type = ANY (:{names['types']})" if "types" in names else of_types
         near, far = ("target_id", "source_id") if self.backward else ("source_id", "target_id")
         given: list[Any] = [
             bindparam(names[name], None if isinstance(value, Slot) else value, type_=kind)
             for name, (value, kind) in values.items()
         ]
-        statement = text(_WALK.format(near=near, far=far, **names)).bindparams(*given)
+        statement = text(_WALK.format(near=near, far=far, of_types=of_types, **names)).bindparams(*given)
         return statement.columns(depth=Integer, id=BigInteger)
 
     def rows(self) -> Rows:
@@ -151,18 +158,30 @@ class WalkFrom:
     reach: Reach
 
     def rows(self) -> Rows:
-        """Return the entity's row with the walk's outcome, the `types` of its edges, and `all_ids` with the start's."""
+        """Return the entity's row with the walk's outcome, `all_ids` with its own, and chosen `types`."""
         start, outcome = entity_row(self.entity), self.reach.outcome().subquery("outcome")
         columns = {
             **start.columns,
             **dict(outcome.c),
             "all_ids": func.array_append(outcome.c.ids, start.columns["id"]),
-            "types": bound_list(self.reach.types, Influence.type.type),
         }
+        if isinstance(self.reach.types, Slot):
+            columns["types"] = bound_list(self.reach.types, Influence.type.type)
         return replace(start, columns=columns, source=start.source.join(outcome, true()))
 
 
 Columns = Mapping[str, ColumnElement[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Edges of one type, between entities of one kind; None stands for all that the walk followed."""
+
+    type: RelationshipType | None = None
+    kind: Kind | None = None
+
+
+ALL_LINKS = Links()
 
 
 def reached_rows(outcome: Columns, kind: Kind | None = None) -> Rows:
@@ -176,27 +195,26 @@ def reached_rows(outcome: Columns, kind: Kind | None = None) -> Rows:
     return Rows(columns, node.join(entity, entity.c.id == node.c.id), conditions, (node.c.place,))
 
 
-def link_rows(outcome: Columns, kind: Kind | None = None, most: int = MAX_EDGES) -> Rows:
-    """Return the edges among what a walk reached, both ends' columns after `source_` and `target_`.
-
-    Only those between entities of a kind, if one is given.
-    """
+def link_rows(outcome: Columns, of: Links = ALL_LINKS, most: int = MAX_EDGES) -> Rows:
+    """Return the edges among what a walk reached, with both ends' columns after `source_` and `target_`."""
     edge, source, target = INFLUENCE.alias(), ENTITY.alias(), ENTITY.alias()
-    conditions = [
-        edge.c.target_id == any_(outcome["all_ids"]),
-        edge.c.source_id == any_(outcome["all_ids"]),
-        edge.c.type == any_(outcome["types"]),
-    ]
-    if kind is not None:
-        conditions += [source.c.kind == literal_of(kind), target.c.kind == literal_of(kind)]
+    # Written so that the sources are hashed once: PostgreSQL would try every pair of ends in the index, or join.
+    is_source = edge.c.source_id.in_(select(func.unnest(outcome["all_ids"]))).is_(true())
+    conditions = [edge.c.target_id == any_(outcome["all_ids"]), is_source]
+    if of.type is not None:
+        conditions.append(edge.c.type == literal_of(of.type))
+    elif "types" in outcome:
+        conditions.append(edge.c.type == any_(outcome["types"]))
+    if of.kind is not None:
+        conditions += [source.c.kind == literal_of(of.kind), target.c.kind == literal_of(of.kind)]
     columns = {**columns_of(source, "source_"), **columns_of(target, "target_"), **edge_columns(edge)}
     joined = edge.join(source, source.c.id == edge.c.source_id).join(target, target.c.id == edge.c.target_id)
     return Rows(columns, joined, conditions, (edge.c.target_id, edge.c.type, edge.c.source_id), most=most)
 
 
-def cut_columns(outcome: Columns, kind: Kind | None = None) -> dict[Cut, ColumnElement[bool]]:
+def cut_columns(outcome: Columns, of: Links = ALL_LINKS) -> dict[Cut, ColumnElement[bool]]:
     """Return whether each of the bounds cut a walk."""
-    links = link_rows(outcome, kind, MAX_EDGES + 1).select(["type"]).subquery()
+    links = link_rows(outcome, of, MAX_EDGES + 1).select(["type"]).subquery()
     has_more = select(func.count() > literal_column(str(MAX_EDGES))).select_from(links).scalar_subquery()
     return {Cut.FIRST: outcome["is_cut_by_first"], Cut.MAX_DEPTH: outcome["is_cut_by_depth"], Cut.EDGES: has_more}
 

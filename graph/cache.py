@@ -19,10 +19,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.errors import ConfigurationError
-from db.statements import read_row
+from db.statements import Readers
 
 MEMORY_BYTES = 64 * 1024 * 1024
 LARGEST_ANSWER_BYTES = 1024 * 1024
@@ -57,8 +56,8 @@ class Version:
 class NewestVersion:
     """The version of the data, read again when what is known of it is older than `POLL_SECONDS`."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self.engine = engine
+    def __init__(self, readers: Readers) -> None:
+        self._readers = readers
         self._known: Version | None = None
         self._read_at = -math.inf
 
@@ -70,7 +69,7 @@ class NewestVersion:
         # Whoever asks while it is read gets what is known.
         self._read_at = now
         try:
-            row = await read_row(self.engine, "SELECT version, raised_at FROM data_version", ())
+            row = await self._readers.row("SELECT version, raised_at FROM data_version", ())
             self._known = Version(row["version"], row["raised_at"])
         except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, AssertionError):
             self._known, self._read_at = None, -math.inf

@@ -7,17 +7,16 @@ import strawberry
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.session import ReadSession
-from graph.cache import Cache, NewestVersion
+from graph.cache import Cache
 from graph.dataloaders import Loaders
 
 
 class Context:
     """The state of one operation; it takes a database connection at its first read."""
 
-    def __init__(self, engine: AsyncEngine, cache: Cache, newest: NewestVersion | None = None) -> None:
+    def __init__(self, engine: AsyncEngine, cache: Cache) -> None:
         self.engine = engine
         self.cache = cache
-        self.newest = newest or NewestVersion(engine)
         self.truncated: list[dict[str, Any]] = []
         self.is_lasting = True
         self._origin: Context | None = None
@@ -34,7 +33,7 @@ class Context:
 
     def fresh(self) -> "Context":
         """Return the context of another operation over the same database."""
-        context = Context(self.engine, self.cache, self.newest)
+        context = Context(self.engine, self.cache)
         context._origin = self
         return context
 

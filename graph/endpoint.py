@@ -11,10 +11,9 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import Receive, Scope, Send
 from strawberry.http.parse_content_type import parse_content_type
 
-from graph.cache import NewestVersion
 from graph.context import Context
 from graph.errors import Code
-from graph.execution import AtlasSchema
+from graph.execution import AtlasSchema, Source
 
 JSON = "application/json"
 GRAPHQL_JSON = "application/graphql-response+json"
@@ -28,7 +27,7 @@ class Endpoint:
     def __init__(self, schema: AtlasSchema, page: Callable[[], str]) -> None:
         self._schema = schema
         self._page = page
-        self._newest: NewestVersion | None = None
+        self._source: Source | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; what is not one of GraphQL gets an error in GraphQL's form."""
@@ -49,8 +48,12 @@ class Endpoint:
         else:
             raise HTTPException(405, f"the method is {request.method}: send GET or POST")
         _member(data, "extensions", dict, "an object")
+        state = request.app.state
+        if self._source is None or self._source.readers.engine is not state.engine:
+            self._source = Source(state.engine)
         answer = await self._schema.answer(
-            self._context(request),
+            self._source,
+            Context(state.engine, state.cache),
             _member(data, "query", str, "a string"),
             _member(data, "variables", dict, "an object"),
             _member(data, "operationName", str, "a string") or None,
@@ -59,12 +62,6 @@ class Endpoint:
         # 400 is only for GraphQL's own media type: clients of plain JSON look for errors in the body.
         status = 200 if answer.was_executed or media_type == JSON else 400
         return _respond(answer.body, status, media_type)
-
-    def _context(self, request: Request) -> Context:
-        state = request.app.state
-        if self._newest is None or self._newest.engine is not state.engine:
-            self._newest = NewestVersion(state.engine)
-        return Context(state.engine, state.cache, self._newest)
 
 
 @lru_cache(maxsize=256)

@@ -14,14 +14,15 @@ import strawberry
 from graphql import GraphQLError, OperationDefinitionNode
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncEngine
 from strawberry.exceptions import MissingQueryError
 from strawberry.extensions import SchemaExtension
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.types import ExecutionContext, ExecutionResult
 from strawberry.types.execution import PreExecutionError
 
-from db.statements import read_row
-from graph.cache import LARGEST_ANSWER_BYTES, answer_key
+from db.statements import Readers
+from graph.cache import LARGEST_ANSWER_BYTES, NewestVersion, answer_key
 from graph.compiled.mapping import NotCompilableError
 from graph.compiled.plans import Compiler, Prepared
 from graph.context import Context
@@ -45,6 +46,14 @@ class Answer:
 
     body: bytes
     was_executed: bool = True
+
+
+class Source:
+    """Where the answers of a database come from: connections for compiled operations, and the data's version."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.readers = Readers(engine)
+        self.newest = NewestVersion(self.readers)
 
 
 class OperationScope(SchemaExtension):
@@ -84,13 +93,18 @@ class AtlasSchema(strawberry.Schema):
         self.compiler = Compiler(self, patience=0 if compiling is Compiling.ALWAYS else 1)
 
     async def answer(
-        self, context: Context, query: str | None, variables: dict[str, Any] | None, operation_name: str | None
+        self,
+        source: Source,
+        context: Context,
+        query: str | None,
+        variables: dict[str, Any] | None,
+        operation_name: str | None,
     ) -> Answer:
         """Answer an operation; never raises for what a client sent."""
-        key = await self._key(context, query, variables, operation_name) if query else None
+        key = await self._key(source, query, variables, operation_name) if query else None
         if key and (kept := await context.cache.get(key)) is not None:
             return Answer(kept)
-        made = await self._compiled(context, query, variables, operation_name) if query else None
+        made = await self._compiled(source, query, variables, operation_name) if query else None
         if made is None:
             made = await self.execute(
                 query, variable_values=variables, context_value=context, operation_name=operation_name
@@ -105,11 +119,9 @@ class AtlasSchema(strawberry.Schema):
             await context.cache.set(key, answer.body)
         return answer
 
-    async def _key(
-        self, context: Context, query: str, variables: dict[str, Any] | None, name: str | None
-    ) -> str | None:
+    async def _key(self, source: Source, query: str, variables: dict[str, Any] | None, name: str | None) -> str | None:
         """Return the operation's key at the newest data version, or None when that cannot be told."""
-        version = await context.newest.get()
+        version = await source.newest.get()
         try:
             return None if version is None else answer_key(version, self._digest, query, variables, name)
         except TypeError:
@@ -121,7 +133,7 @@ class AtlasSchema(strawberry.Schema):
         return hashlib.blake2b(self.as_str().encode(), digest_size=20).hexdigest()
 
     async def _compiled(
-        self, context: Context, query: str, variables: dict[str, Any] | None, name: str | None
+        self, source: Source, query: str, variables: dict[str, Any] | None, name: str | None
     ) -> bytes | ExecutionResult | None:
         """Return the body of a compiled operation's response, its failure, or None when the executor must answer."""
         if self._compiling is Compiling.NEVER:
@@ -131,7 +143,7 @@ class AtlasSchema(strawberry.Schema):
         except NotCompilableError:
             return None
         try:
-            row = await read_row(context.engine, prepared.sql, prepared.arguments)
+            row = await source.readers.row(prepared.sql, prepared.arguments)
         except (asyncpg.QueryCanceledError, PoolTimeoutError) as error:
             return _failed(prepared, error)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, SQLAlchemyError, OSError) as error:

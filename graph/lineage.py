@@ -10,12 +10,14 @@ from sqlalchemy.dialects.postgresql import array
 
 from db.keys import internal_id
 from db.lookups import EntityKey, entities_by_id
-from db.models.atlas import Kind, RelationshipType
+from db.models.atlas import RelationshipType
 from db.traversal import (
+    ALL_LINKS,
     MAX_DEPTH,
     MAX_NODES,
     Cut,
     Link,
+    Links,
     PathLimitError,
     Reach,
     WalkFrom,
@@ -52,16 +54,16 @@ TypesArgument = Annotated[
 ]
 
 
-def is_truncated_sql(kind: Kind | None = None) -> Value:
-    """Map to whether a bound cut a walk over entities, of a kind if one is given."""
-    return Value(lambda row, _: or_(*cut_columns(row, kind).values()))
+def is_truncated_sql(of: Links = ALL_LINKS) -> Value:
+    """Map to whether a bound cut a walk."""
+    return Value(lambda row, _: or_(*cut_columns(row, of).values()))
 
 
-def truncated_by_sql(kind: Kind | None = None) -> Value:
+def truncated_by_sql(of: Links = ALL_LINKS) -> Value:
     """Map to the bounds that cut a walk."""
 
     def sql(row: Row, _request: Any) -> ColumnElement[Any]:
-        named = [case((is_cut, literal_column(f"'{cut}'"))) for cut, is_cut in cut_columns(row, kind).items()]
+        named = [case((is_cut, literal_column(f"'{cut}'"))) for cut, is_cut in cut_columns(row, of).items()]
         return func.array_remove(array[Any](named, type_=Text), null())
 
     return Value(sql)

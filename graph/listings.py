@@ -3,7 +3,7 @@
 from typing import Annotated, Any, TypeVar
 
 import strawberry
-from sqlalchemy import JSON, ColumnElement, literal_column, null
+from sqlalchemy import JSON, ColumnElement, literal_column
 from sqlalchemy.dialects.postgresql import REAL
 
 from db.dates import MAX_YEAR
@@ -183,7 +183,7 @@ def _page(
 
 
 def _page_cursor(row: Row, page: EntityPage) -> ColumnElement[Any]:
-    value: ColumnElement[Any] = row["order_value"] if page.order.column is not None else null()
+    value: ColumnElement[Any] = literal_column("NULL::text") if page.order.column is None else row["order_value"]
     if page.order.column is not None and isinstance(page.order.column.type, REAL):
         # As Python writes a float: PostgreSQL leaves the fraction out when it is zero.
         value = literal_column(

@@ -10,7 +10,7 @@ from db.lookups import EntityKey, entities_by_id
 from db.models import atlas as models
 from db.models.atlas import Kind, RelationshipType
 from db.text import fold
-from db.traversal import Cut, Link, Reach, WalkFrom, edges_among, link_rows, reached_rows, walk
+from db.traversal import Cut, Link, Links, Reach, WalkFrom, edges_among, link_rows, reached_rows, walk
 from graph.atlas import Concept
 from graph.compiled.mapping import EXECUTED, SQL, Listed, One, Part, Row, Walked, mapped
 from graph.context import Info
@@ -20,6 +20,7 @@ from graph.lineage import DepthArgument, NodesArgument, check_bounds, is_truncat
 from graph.pagination import resolved
 
 PREREQUISITE = (RelationshipType.PREREQUISITE_FOR,)
+PREREQUISITES = Links(RelationshipType.PREREQUISITE_FOR, Kind.CONCEPT)
 DEFAULT_DEPTH = 16
 DEFAULT_NODES = 200
 
@@ -139,7 +140,7 @@ class Roadmap:
     edges: list[RoadmapEdge] = mapped(
         _edges,
         "What must be learnt before what, the concept itself included.",
-        Listed(lambda row, _: link_rows(row, Kind.CONCEPT)),
+        Listed(lambda row, _: link_rows(row, PREREQUISITES)),
     )
     learning_order: list[LearningStep] = resolved(
         _learning_order,
@@ -150,10 +151,10 @@ class Roadmap:
     )
     is_truncated: bool = strawberry.field(
         description="Whether a bound cut the roadmap: then there is more to learn.",
-        metadata={SQL: is_truncated_sql(Kind.CONCEPT)},
+        metadata={SQL: is_truncated_sql(PREREQUISITES)},
     )
     truncated_by: list[Cut] = strawberry.field(
-        description="The bounds that cut it.", metadata={SQL: truncated_by_sql(Kind.CONCEPT)}
+        description="The bounds that cut it.", metadata={SQL: truncated_by_sql(PREREQUISITES)}
     )
 
     @cached_property
@@ -165,7 +166,7 @@ class Roadmap:
 
 def _reach(concept_id: str, max_depth: int, first: int) -> Reach:
     check_bounds(max_depth, first)
-    return Reach(internal_id(concept_id), PREREQUISITE, max_depth, first)
+    return Reach(internal_id(concept_id), RelationshipType.PREREQUISITE_FOR, max_depth, first)
 
 
 def _asked(concept_id: str, max_depth: int, first: int) -> WalkFrom:

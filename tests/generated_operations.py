@@ -1,0 +1,248 @@
+"""Random operations over the schema, valid as documents; their arguments are good, at the edge, or bad."""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from graphql import (
+    GraphQLArgument,
+    GraphQLEnumType,
+    GraphQLField,
+    GraphQLInputObjectType,
+    GraphQLInterfaceType,
+    GraphQLList,
+    GraphQLNonNull,
+    GraphQLObjectType,
+    GraphQLSchema,
+    get_named_type,
+    is_leaf_type,
+    is_required_argument,
+)
+
+from graph.pagination import encode_cursor
+
+MAX_DEPTH = 6
+LEFT_OUT = object()
+
+Random = random.Random
+
+
+@dataclass(slots=True)
+class Material:
+    """What arguments are made of: keys, names and places in lists that the data has."""
+
+    keys: Sequence[str]
+    names: Sequence[str]
+    positions: Mapping[str, Sequence[tuple[Any, ...]]]
+    roots: Sequence[str]
+
+
+@dataclass(slots=True)
+class Operation:
+    """A document with its variables."""
+
+    document: str
+    variables: dict[str, Any]
+
+
+@dataclass(slots=True)
+class _Written:
+    """What was declared so far: variables by name with their type, default and value; fragments."""
+
+    variables: dict[str, tuple[str, str | None, Any]] = field(default_factory=dict)
+    fragments: dict[str, str] = field(default_factory=dict)
+    used: int = 0
+
+
+class Generator:
+    """Writes operations."""
+
+    def __init__(self, schema: GraphQLSchema, material: Material) -> None:
+        self._schema = schema
+        self._material = material
+
+    def operation(self, chance: Random) -> Operation:
+        """Write one."""
+        written = _Written()
+        query = self._schema.query_type
+        assert query is not None
+        names = [chance.choice(self._material.roots) for _ in range(chance.choice([1, 1, 1, 2, 3]))]
+        fields = [
+            self._field(chance, written, query, name, 1, alias=f"root{n}" if n else None)
+            for n, name in enumerate(names)
+        ]
+        declared = ", ".join(
+            f"${name}: {kind}" + ("" if default is None else f" = {default}")
+            for name, (kind, default, _) in written.variables.items()
+        )
+        head = f"query Generated({declared})" if declared else "query Generated"
+        document = "\n".join([f"{head} {{ {' '.join(fields)} }}", *written.fragments.values()])
+        given = {name: value for name, (_, _, value) in written.variables.items() if value is not LEFT_OUT}
+        return Operation(document, given)
+
+    def _field(
+        self, chance: Random, written: _Written, parent: Any, name: str, depth: int, alias: str | None = None
+    ) -> str:
+        definition = parent.fields[name]
+        arguments = self._arguments(chance, written, name, definition)
+        text = f"{alias}: {name}" if alias else name
+        text += f"({', '.join(arguments)})" if arguments else ""
+        text += self._directive(chance, written)
+        kind = get_named_type(definition.type)
+        if is_leaf_type(kind):
+            return text
+        selection = self._selection(chance, written, kind, depth + 1)
+        if chance.random() < 0.05:
+            # The same field again, to be merged; its arguments must be the same.
+            return f"{text} {{ {selection} }} {text} {{ {self._selection(chance, written, kind, depth + 1)} }}"
+        return f"{text} {{ {selection} }}"
+
+    def _selection(self, chance: Random, written: _Written, kind: Any, depth: int) -> str:
+        parts = []
+        for _ in range(chance.choice([1, 2, 2, 3, 4])):
+            written.used += 1
+            roll = chance.random()
+            if roll < 0.08:
+                parts.append(chance.choice(["__typename", f"kind{written.used}: __typename"]))
+            elif roll < 0.2 and depth < MAX_DEPTH:
+                parts.append(self._fragment(chance, written, kind, depth))
+            elif names := self._names(kind, depth, written):
+                # An alias of its own, mostly, since two fields of one key must be the same.
+                alias = None if chance.random() < 0.02 else f"{chance.choice('abcdefgh')}{written.used}"
+                name = chance.choice(names)
+                if alias is None and (
+                    kind.fields[name].args or not is_leaf_type(get_named_type(kind.fields[name].type))
+                ):
+                    alias = f"z{written.used}"
+                parts.append(self._field(chance, written, kind, name, depth, alias))
+        return " ".join(parts) or "__typename"
+
+    def _names(self, kind: Any, depth: int, written: _Written) -> list[str]:
+        is_small = depth < MAX_DEPTH and written.used < 25
+        return [name for name, one in kind.fields.items() if is_leaf_type(get_named_type(one.type)) or is_small]
+
+    def _fragment(self, chance: Random, written: _Written, kind: Any, depth: int) -> str:
+        on = kind
+        if isinstance(kind, GraphQLInterfaceType):
+            on = chance.choice([kind, *self._schema.get_possible_types(kind)])
+        elif isinstance(kind, GraphQLObjectType) and kind.interfaces and chance.random() < 0.5:
+            on = chance.choice(kind.interfaces)
+        selection = self._selection(chance, written, on, depth + 1)
+        directive = self._directive(chance, written)
+        if chance.random() < 0.5:
+            return f"...{'' if on is kind and chance.random() < 0.3 else f' on {on.name}'}{directive} {{ {selection} }}"
+        name = f"F{len(written.fragments)}"
+        written.fragments[name] = f"fragment {name} on {on.name} {{ {selection} }}"
+        return f"...{name}{directive}"
+
+    def _directive(self, chance: Random, written: _Written) -> str:
+        if chance.random() > 0.06:
+            return ""
+        value = chance.random() < 0.5
+        text = str(value).lower()
+        if chance.random() < 0.7:
+            text = self._variable(chance, written, "Boolean!", "true" if chance.random() < 0.3 else None, value)
+        return f" @{chance.choice(['include', 'skip'])}(if: {text})"
+
+    def _variable(self, chance: Random, written: _Written, kind: str, default: str | None, value: Any) -> str:
+        name = f"v{len(written.variables)}"
+        if default is not None and chance.random() < 0.4:
+            value = LEFT_OUT
+        written.variables[name] = (kind, default, value)
+        return f"${name}"
+
+    def _arguments(self, chance: Random, written: _Written, field_name: str, definition: GraphQLField) -> list[str]:
+        found = []
+        orders = [name for name in self._material.positions if name != "INFLUENCES"]
+        order = chance.choice(orders) if field_name == "entities" else "INFLUENCES"
+        for name, argument in definition.args.items():
+            if not is_required_argument(argument) and chance.random() < 0.5 and name != "orderBy":
+                continue
+            if name in ("last", "before") and chance.random() < 0.6:
+                continue
+            value = self._value(chance, name, argument.type, order)
+            found.append(f"{name}: {self._passed(chance, written, argument, value)}")
+        return found
+
+    def _passed(self, chance: Random, written: _Written, argument: GraphQLArgument, value: Any) -> str:
+        """Write a value where it stands, or as a variable."""
+        literal = _literal(value, argument.type)
+        roll = chance.random()
+        if roll < 0.5:
+            return literal
+        kind = argument.type
+        if isinstance(kind, GraphQLNonNull):
+            if argument.default is not None and roll < 0.6:
+                # A nullable variable may stand for an argument that has a default.
+                missing = chance.choice([LEFT_OUT, LEFT_OUT, None, value])
+                return self._variable(chance, written, str(kind.of_type), None, missing)
+            return self._variable(chance, written, str(kind), literal if roll < 0.7 else None, value)
+        value = chance.choice([value, value, value, None, LEFT_OUT])
+        return self._variable(chance, written, str(kind), literal if roll < 0.6 else None, value)
+
+    def _value(self, chance: Random, name: str, kind: Any, order: str) -> Any:
+        if isinstance(kind, GraphQLNonNull):
+            return self._value(chance, name, kind.of_type, order)
+        if isinstance(kind, GraphQLList):
+            count = 2 if name == "yearRange" else chance.choice([0, 1, 1, 2, 3])
+            values = [self._value(chance, name, kind.of_type, order) for _ in range(count)]
+            return sorted(values) if name == "yearRange" else values
+        if name == "orderBy":
+            return order
+        if isinstance(kind, GraphQLEnumType):
+            return chance.choice(list(kind.values))
+        if isinstance(kind, GraphQLInputObjectType):
+            return self._object(chance, kind, order)
+        return self._scalar(chance, name, kind.name, order)
+
+    def _object(self, chance: Random, kind: GraphQLInputObjectType, order: str) -> dict[str, Any]:
+        if kind.name == "YearRange":
+            first = chance.randrange(-700, 2000)
+            return {"from": first, "to": first + chance.choice([0, 10, 100, 500, -1])}
+        chosen = [name for name in kind.fields if chance.random() < 0.2]
+        return {name: self._value(chance, name, kind.fields[name].type, order) for name in chosen}
+
+    def _scalar(self, chance: Random, name: str, kind: str, order: str) -> Any:
+        if kind == "ID":
+            return chance.choice(self._material.keys) if chance.random() < 0.95 else chance.choice(["Q999999999", "x"])
+        if kind == "Boolean":
+            return chance.random() < 0.5
+        if name in ("after", "before"):
+            if chance.random() < 0.05:
+                return chance.choice(["", "x", encode_cursor("NAME_ASC", ("a", 1))])
+            return encode_cursor(order, chance.choice(self._material.positions[order]))
+        if name == "maxDepth":
+            return chance.choice([0, 1, 2, 3, 8, 33])
+        if name in ("first", "last"):
+            return chance.choice([0, 1, 2, 3, 5, 20, 100, 100, 101])
+        if kind in ("Int", "Year"):
+            return chance.choice([-500, -384, 0, 1, 65, 1600, 1844, 1900, 2026])
+        return self._text(chance, name)
+
+    def _text(self, chance: Random, name: str) -> str:
+        if name == "language":
+            return chance.choice(["en", "de", "ja", "xx", 'a"\\b'])
+        if name in ("nameStartsWith", "query"):
+            found = chance.choice(self._material.names)
+            return found[: chance.randrange(1, 4)] if chance.random() < 0.8 else chance.choice(["%", "_a", "\\", "É"])
+        return chance.choice(["philosophy", "Philosophy", "logic", "mathematics", "sample", "wikidata", "it's"])
+
+
+def _literal(value: Any, kind: Any) -> str:
+    """Write a value as it stands in a document."""
+    if isinstance(kind, GraphQLNonNull):
+        return _literal(value, kind.of_type)
+    if value is None:
+        return "null"
+    if isinstance(kind, GraphQLList):
+        return f"[{', '.join(_literal(one, kind.of_type) for one in value)}]"
+    if isinstance(kind, GraphQLInputObjectType):
+        parts = (f"{name}: {_literal(one, kind.fields[name].type)}" for name, one in value.items())
+        return f"{{{', '.join(parts)}}}"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(kind, GraphQLEnumType) or isinstance(value, int):
+        return str(value)
+    assert isinstance(value, str)
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
