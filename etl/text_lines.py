@@ -16,15 +16,16 @@ _BOM = codecs.BOM_UTF8
 class Lines:
     """A text's lines as blocks of UTF-8: whole lines, together BLOCK_BYTES at least.
 
-    `before` is the number of lines before the block that was given last. Raises SourceError for an endless line.
+    `before` is the number of lines before the block that was given last; `how` tells how they are read, so that a
+    position is good for readings of the same way only. Raises SourceError for an endless line.
     """
 
-    def __init__(self, name: str, pieces: Iterable[bytes], separator: bytes = b"\n") -> None:
+    def __init__(self, name: str, pieces: Iterable[bytes], separator: bytes = b"\n", how: bytes = b"") -> None:
         self._name = name
         self._separator = separator
         self._blocks: Iterator[bytes] = self._whole_lines(iter(pieces))
         self._block = b""
-        self._digest = hashlib.blake2b(digest_size=16)
+        self._digest = hashlib.blake2b(how, digest_size=16)
         self.before = 0
 
     def __iter__(self) -> "Lines":

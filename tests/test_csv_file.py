@@ -291,7 +291,24 @@ async def test_page_is_bounded_in_bytes(tmp_path: Path, monkeypatch: pytest.Monk
     assert sum(len(page.rows) for page in found) == 500
 
 
+async def test_page_of_bad_rows_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_file, "PAGE_ROWS", 100)
+    (tmp_path / "table").write_bytes(b"a,b\n" + b'1,"x"y\n' * 1000)
+    assert [len(page.rows) for page in await pages(source(tmp_path / "table"))] == [100] * 10 + [0]
+
+
 async def test_raw_row_is_parsed_as_it_was(tmp_path: Path) -> None:
     of, (row,) = await written(tmp_path, b"a,b\n1,\n")
     assert row.payload == '{"a":"1","b":""}'
     assert of.parse(RawRow("table", "1", row.payload)) == row.value
+
+
+@pytest.mark.parametrize("config", [{"header": ["x", "y", "z"]}, {"delimiter": ";"}, {"encoding": "latin-1"}])
+async def test_reading_in_another_way_is_not_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(csv_file, "PAGE_ROWS", 700)
+    (tmp_path / "table").write_bytes(table_of(5000))
+    position = (await pages(source(tmp_path / "table")))[3].position
+    with pytest.raises(SourceError, match="start anew"):
+        await pages(source(tmp_path / "table", **config), position)
