@@ -16,7 +16,13 @@ from graph.errors import MASKED, Code, explain, request_id
 
 logger = logging.getLogger(__name__)
 
-STATUSES = {Code.BAD_INPUT: 400, Code.UNAVAILABLE: 503, Code.TIMEOUT: 504}
+STATUSES = {
+    Code.BAD_INPUT: 400,
+    Code.UNAUTHENTICATED: 401,
+    Code.FORBIDDEN: 403,
+    Code.UNAVAILABLE: 503,
+    Code.TIMEOUT: 504,
+}
 MAX_SHOWN_CHARACTERS = 60
 
 
@@ -67,7 +73,7 @@ async def refuse(_request: Request, error: Exception) -> Response:
     """Answer a request whose parameters cannot be used."""
     assert isinstance(error, ParameterError)
     message = "; ".join(f"{one.field} is {one.value!r}: {one.fix}" for one in error.problems[:5])
-    return _answer(message, Code.BAD_INPUT, 400, problems=error.problems)
+    return error_answer(message, Code.BAD_INPUT, 400, problems=error.problems)
 
 
 async def say_what_is_wrong(request: Request, error: Exception) -> Response:
@@ -75,7 +81,7 @@ async def say_what_is_wrong(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     path = request.url.path[:MAX_SHOWN_CHARACTERS]
     message = f"{request.method} {path}: {error.detail}. GET / tells what is here."
-    return _answer(message, Code.BAD_INPUT, error.status_code, headers=error.headers)
+    return error_answer(message, Code.BAD_INPUT, error.status_code, headers=error.headers)
 
 
 def failure(error: Exception) -> Response:
@@ -85,9 +91,12 @@ def failure(error: Exception) -> Response:
         logger.error("a request failed", exc_info=error)
     elif code is Code.UNAVAILABLE:
         logger.warning("the database is not available: %s", one_line(error))
-    return _answer(message, code, STATUSES.get(code, 500))
+    return error_answer(message, code, STATUSES.get(code, 500))
 
 
-def _answer(message: str, code: Code, status: int, problems: Sequence[Problem] = (), headers: Any = None) -> Response:
+def error_answer(
+    message: str, code: Code, status: int, *, problems: Sequence[Problem] = (), headers: Any = None
+) -> Response:
+    """Answer with an error."""
     answer = ErrorAnswer(message, code.value, list(problems), request_id())
     return JSONResponse(answer, status, headers=headers)

@@ -1,5 +1,6 @@
 """The web application: routes, middleware, and what lives as long as it serves."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -14,14 +15,20 @@ from starlette.staticfiles import StaticFiles
 
 from db.session import read_engine
 from db.settings import Settings
+from graph.access import Role
 from graph.answers import JSONResponse, ParameterError, refuse, say_what_is_wrong
 from graph.cache import MemoryCache, RedisCache
 from graph.endpoint import Endpoint
+from graph.gate import GRAPHQL_PATH, Gate, restricted
 from graph.graphiql import STATIC_DIRECTORY, STATIC_URL, graphiql_page
 from graph.health import health, known_revisions, live, ready
+from graph.metrics import CountRequests, Metrics
 from graph.request_ids import HEADER, RequestIds
 from graph.rest import data, openapi, stats
 from graph.schema import schema
+from graph.tokens import Tokens
+from graph.tracing import TraceRequests, open_tracing
+from graph.watch import Watch
 
 EXAMPLE_QUERY = """\
 # What must I learn before Bayesian logistic regression?
@@ -45,9 +52,10 @@ query Nietzsche {
 INDEX = {
     "name": "Chronos Atlas",
     "about": "What led to this, and what must I learn first?",
-    "graphql": "/graphql",
+    "graphql": GRAPHQL_PATH,
     "rest": {"data": "/data", "stats": "/stats", "openapi": "/openapi.json"},
     "health": {"live": "/health/live", "ready": "/health/ready", "both": "/health"},
+    "metrics": "/metrics",
 }
 
 
@@ -57,32 +65,40 @@ def create_app(settings: Settings, url: str) -> Starlette:
     Raises ConfigurationError.
     """
     cache = RedisCache(settings.redis_url) if settings.redis_url else MemoryCache()
+    tokens = Tokens(settings)
+    watch = Watch(Metrics(), open_tracing(settings.otlp_endpoint))
+    if isinstance(cache, RedisCache):
+        watch.metrics.watch_pause(lambda: cache.is_paused)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         app.state.revisions = known_revisions()
         app.state.engine = read_engine(url, settings.pool_size, settings.statement_timeout_seconds)
         app.state.cache = cache
+        app.state.watch = watch
+        watch.begin(app.state.engine)
         try:
             yield
         finally:
             await app.state.cache.close()
             await app.state.engine.dispose()
+            await asyncio.to_thread(watch.close)
 
     page = graphiql_page(EXAMPLE_QUERY)
     return Starlette(
         routes=[
             Route("/", index),
-            Route("/graphql", Endpoint(schema, lambda: page)),
+            Route(GRAPHQL_PATH, Endpoint(schema, (lambda: page) if settings.introspection else None)),
             Route("/data", data),
             Route("/stats", stats),
             Route("/openapi.json", openapi),
             Route("/health", health),
             Route("/health/live", live),
             Route("/health/ready", ready),
+            Route("/metrics", restricted(Role.OPERATOR, metrics)),
             Mount(STATIC_URL, StaticFiles(directory=STATIC_DIRECTORY, check_dir=False)),
         ],
-        middleware=_middleware(settings),
+        middleware=_middleware(settings, tokens, watch),
         exception_handlers={HTTPException: say_what_is_wrong, ParameterError: refuse},
         lifespan=lifespan,
     )
@@ -93,18 +109,28 @@ async def index(_request: Request) -> Response:
     return JSONResponse(INDEX)
 
 
-def _middleware(settings: Settings) -> list[Middleware]:
-    # The first is the outermost: preflights have their id too.
-    found = [Middleware(RequestIds)]
+async def metrics(request: Request) -> Response:
+    """Give Prometheus its metrics."""
+    watch: Watch = request.app.state.watch
+    body, media_type = await watch.metrics.page(request.headers.get("accept", ""))
+    return Response(body, headers={"content-type": media_type})
+
+
+def _middleware(settings: Settings, tokens: Tokens, watch: Watch) -> list[Middleware]:
+    # The first is the outermost: preflights have their id too, and a browser may read why a token was refused.
+    found = [Middleware(RequestIds), Middleware(CountRequests, watch.metrics)]
+    if watch.tracing is not None:
+        found.append(Middleware(TraceRequests, watch.tracing))
     if settings.cors_origins:
         found.append(
             Middleware(
                 CORSMiddleware,
                 allow_origins=list(settings.cors_origins),
                 allow_methods=["GET", "POST"],
-                allow_headers=["*"],
+                allow_headers=["Accept", "Authorization", "Content-Type", "Traceparent", HEADER],
                 expose_headers=[HEADER],
                 max_age=86_400,
             )
         )
+    found.append(Middleware(Gate, tokens, settings.cors_origins))
     return found

@@ -33,7 +33,9 @@ REDIS_PAUSE_SECONDS = 5
 
 
 class Cache(Protocol):
-    """Bytes by key; a value may be gone at any time."""
+    """Bytes by key; a value may be gone at any time. The level is its name in metrics."""
+
+    level: str
 
     async def get(self, key: str) -> bytes | None:
         """Return the value, or None."""
@@ -79,7 +81,9 @@ class NewestVersion:
         return self._known
 
 
-def answer_key(version: Version, schema: str, query: str, variables: object, operation_name: str | None) -> str:
+def answer_key(
+    version: Version, schema: str, query: str, variables: object, operation_name: str | None, role: str = ""
+) -> str:
     """Return the key of an operation's answer at a data version, under a schema told by its text or digest."""
     parts = (
         version.raised_at.isoformat().encode(),
@@ -87,6 +91,7 @@ def answer_key(version: Version, schema: str, query: str, variables: object, ope
         query.encode("utf-8", "surrogatepass"),
         orjson.dumps(variables, option=orjson.OPT_SORT_KEYS),
         (operation_name or "").encode(),
+        role.encode(),
     )
     digest = hashlib.blake2b(digest_size=20)
     for part in parts:
@@ -97,6 +102,8 @@ def answer_key(version: Version, schema: str, query: str, variables: object, ope
 
 class MemoryCache:
     """The answers used last, up to a number of bytes."""
+
+    level = "memory"
 
     def __init__(self, max_bytes: int = MEMORY_BYTES) -> None:
         self._max_bytes = max_bytes
@@ -125,6 +132,8 @@ class MemoryCache:
 class RedisCache:
     """A Redis that several processes share; while it does not answer, it is left alone for some seconds."""
 
+    level = "redis"
+
     def __init__(self, url: str) -> None:
         try:
             self._redis = Redis.from_url(
@@ -137,9 +146,14 @@ class RedisCache:
             raise ConfigurationError("REDIS_URL cannot be read: expected redis://host:6379/0") from error
         self._paused_until = 0.0
 
+    @property
+    def is_paused(self) -> bool:
+        """Tell whether it is left alone at the moment."""
+        return time.monotonic() < self._paused_until
+
     async def get(self, key: str) -> bytes | None:
         """Return the value, or None."""
-        if time.monotonic() < self._paused_until:
+        if self.is_paused:
             return None
         try:
             value = await self._redis.get(key)
@@ -150,7 +164,7 @@ class RedisCache:
 
     async def set(self, key: str, value: bytes) -> None:
         """Keep a value for an hour at most."""
-        if time.monotonic() < self._paused_until:
+        if self.is_paused:
             return
         try:
             await self._redis.set(key, value, ex=TTL_SECONDS)

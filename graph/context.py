@@ -7,16 +7,21 @@ import strawberry
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.session import ReadSession
+from graph.access import ANYONE, Caller
 from graph.cache import Cache
 from graph.dataloaders import Loaders
+from graph.metrics import Metrics
+from graph.watch import Watch
 
 
 class Context:
     """The state of one operation; it takes a database connection at its first read."""
 
-    def __init__(self, engine: AsyncEngine, cache: Cache) -> None:
+    def __init__(self, engine: AsyncEngine, cache: Cache, caller: Caller = ANYONE, watch: Watch | None = None) -> None:
         self.engine = engine
         self.cache = cache
+        self.caller = caller
+        self.watch = watch or Watch(Metrics())
         self.truncated: list[dict[str, Any]] = []
         self.is_lasting = True
         self._origin: Context | None = None
@@ -29,11 +34,13 @@ class Context:
     @cached_property
     def loaders(self) -> Loaders:
         """The loaders of the operation; they belong to the running loop."""
-        return Loaders(self.session)
+        loaders = Loaders(self.session)
+        self.watch.metrics.watch_loaders(loaders)
+        return loaders
 
     def fresh(self) -> "Context":
         """Return the context of another operation over the same database."""
-        context = Context(self.engine, self.cache)
+        context = Context(self.engine, self.cache, self.caller, self.watch)
         context._origin = self
         return context
 

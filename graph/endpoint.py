@@ -14,6 +14,7 @@ from strawberry.http.parse_content_type import parse_content_type
 from graph.context import Context
 from graph.errors import Code
 from graph.execution import AtlasSchema, Source
+from graph.gate import caller_of
 
 JSON = "application/json"
 GRAPHQL_JSON = "application/graphql-response+json"
@@ -22,9 +23,12 @@ EXAMPLE = '{"query": "{ dataVersion { version } }"}'
 
 
 class Endpoint:
-    """The GraphQL endpoint; the app's state must hold engine and cache while it serves."""
+    """The GraphQL endpoint; the app's state must hold engine, cache and watch while it serves.
 
-    def __init__(self, schema: AtlasSchema, page: Callable[[], str]) -> None:
+    Without a page, there is no GraphiQL.
+    """
+
+    def __init__(self, schema: AtlasSchema, page: Callable[[], str] | None) -> None:
         self._schema = schema
         self._page = page
         self._source: Source | None = None
@@ -42,7 +46,7 @@ class Endpoint:
         if request.method == "POST":
             data = await _posted(request)
         elif request.method == "GET":
-            if _is_for_a_person(request):
+            if self._page is not None and _is_for_a_person(request):
                 return HTMLResponse(self._page(), headers={"vary": "accept"})
             data = _in_url(request)
         else:
@@ -53,14 +57,14 @@ class Endpoint:
             self._source = Source(state.engine)
         answer = await self._schema.answer(
             self._source,
-            Context(state.engine, state.cache),
+            Context(state.engine, state.cache, caller_of(request), state.watch),
             _member(data, "query", str, "a string"),
             _member(data, "variables", dict, "an object"),
             _member(data, "operationName", str, "a string") or None,
         )
         media_type = accepted_media_type(request.headers.get("accept", ""))
         # 400 is only for GraphQL's own media type: clients of plain JSON look for errors in the body.
-        status = 200 if answer.was_executed or media_type == JSON else 400
+        status = 200 if answer.was_executed or media_type == JSON else _not_executed(answer.outcome)
         return _respond(answer.body, status, media_type)
 
 
@@ -108,6 +112,10 @@ def _in_url(request: Request) -> Mapping[str, Any]:
         if name in data:
             data[name] = _read_json(data[name])
     return data
+
+
+def _not_executed(outcome: str) -> int:
+    return STATUSES[Code.FORBIDDEN] if outcome == Code.FORBIDDEN else 400
 
 
 def _read_json(text: str | bytes) -> object:

@@ -22,11 +22,13 @@ from strawberry.types import ExecutionContext, ExecutionResult
 from strawberry.types.execution import PreExecutionError
 
 from db.statements import Readers
+from graph.access import Permissions
 from graph.cache import LARGEST_ANSWER_BYTES, NewestVersion, answer_key
 from graph.compiled.mapping import NotCompilableError
 from graph.compiled.plans import Compiler, Prepared
 from graph.context import Context
 from graph.errors import Code, RequestError, bad_input, presentable
+from graph.watch import OK
 
 logger = logging.getLogger(__name__)
 
@@ -42,10 +44,11 @@ class Compiling(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The body of a response, and whether anything was executed for it."""
+    """The body of a response, whether anything was executed for it, and "ok" or the code of its first error."""
 
     body: bytes
     was_executed: bool = True
+    outcome: str = OK
 
 
 class Source:
@@ -101,8 +104,29 @@ class AtlasSchema(strawberry.Schema):
         operation_name: str | None,
     ) -> Answer:
         """Answer an operation; never raises for what a client sent."""
-        key = await self._key(source, query, variables, operation_name) if query else None
-        if key and (kept := await context.cache.get(key)) is not None:
+        with context.watch.operation(context.caller, query, operation_name) as seen:
+            try:
+                # Before the cache: an answer made for one caller is not for every other.
+                self.permissions.check(context.caller, query or "", operation_name)
+            except RequestError as refusal:
+                errors = presentable([refusal], is_before_execution=True)
+                answer = _answered(PreExecutionError(data=None, errors=errors))
+            else:
+                answer = await self._answer(source, context, query, variables, operation_name)
+            seen.outcome = answer.outcome
+            return answer
+
+    async def _answer(
+        self,
+        source: Source,
+        context: Context,
+        query: str | None,
+        variables: dict[str, Any] | None,
+        operation_name: str | None,
+    ) -> Answer:
+        scope = context.caller.role.name
+        key = await self._key(source, query, variables, operation_name, scope) if query else None
+        if key and (kept := await self._kept(context, key)) is not None:
             return Answer(kept)
         made = await self._compiled(source, query, variables, operation_name) if query else None
         if made is None:
@@ -110,7 +134,7 @@ class AtlasSchema(strawberry.Schema):
                 query, variable_values=variables, context_value=context, operation_name=operation_name
             )
         if isinstance(made, ExecutionResult):
-            answer = Answer(_written(made), not isinstance(made, PreExecutionError))
+            answer = _answered(made)
             if made.errors or not context.is_lasting:
                 return answer
         else:
@@ -119,11 +143,23 @@ class AtlasSchema(strawberry.Schema):
             await context.cache.set(key, answer.body)
         return answer
 
-    async def _key(self, source: Source, query: str, variables: dict[str, Any] | None, name: str | None) -> str | None:
+    async def _kept(self, context: Context, key: str) -> bytes | None:
+        kept = await context.cache.get(key)
+        context.watch.metrics.count_cache_read(context.cache.level, is_hit=kept is not None)
+        return kept
+
+    @cached_property
+    def permissions(self) -> Permissions:
+        """The roles that fields need."""
+        return Permissions(self._schema)
+
+    async def _key(
+        self, source: Source, query: str, variables: dict[str, Any] | None, name: str | None, scope: str
+    ) -> str | None:
         """Return the operation's key at the newest data version, or None when that cannot be told."""
         version = await source.newest.get()
         try:
-            return None if version is None else answer_key(version, self._digest, query, variables, name)
+            return None if version is None else answer_key(version, self._digest, query, variables, name, scope)
         except TypeError:
             # Executing the operation meets the same trouble, and tells it.
             return None
@@ -181,6 +217,11 @@ def _failed(prepared: Prepared, error: Exception) -> ExecutionResult:
     ]
     data = dict.fromkeys(prepared.roots) if prepared.is_nullable else None
     return ExecutionResult(data=data, errors=presentable(errors, is_before_execution=False))
+
+
+def _answered(result: ExecutionResult) -> Answer:
+    outcome = (result.errors[0].extensions or {})["code"] if result.errors else OK
+    return Answer(_written(result), not isinstance(result, PreExecutionError), outcome)
 
 
 def _written(result: ExecutionResult) -> bytes:

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from db.migrations import configuration
 from db.models.operations import EtlRun
 from graph.answers import JSONResponse
+from graph.gate import caller_of
 from graph.rest_answers import HealthAnswer, ReadyAnswer, RunAnswer
 
 PATIENCE_SECONDS = 3
@@ -46,7 +47,7 @@ async def ready(request: Request) -> Response:
 async def health(request: Request) -> Response:
     """Tell both, and how the ETL's newest run went."""
     state = await _look(request.app.state.engine, request.app.state.revisions)
-    last_run = None if state.last_run is None else RunAnswer.of(state.last_run)
+    last_run = None if state.last_run is None else RunAnswer.of(state.last_run, caller_of(request))
     answer = HealthAnswer(
         status="unavailable" if state.problem else "ok",
         live=True,

@@ -9,6 +9,7 @@ from strawberry.scalars import JSON
 from db.models.operations import EtlRun as RunModel
 from db.models.records import RawRecord as RawModel
 from db.operations import RawFilter, count_raw, raw_page
+from graph.access import Role, needs
 from graph.context import Info
 from graph.errors import check_text
 from graph.pagination import Connection, check_first, connection, decode_cursor, encode_cursor, resolved
@@ -88,6 +89,7 @@ async def _raw_records(
 class RawRecordQuery:
     """Root fields about raw rows."""
 
-    raw_records: Connection[RawRecord] | None = resolved(
-        _raw_records, "The rows as their sources gave them, by source and id, a page at a time."
+    raw_records: Connection[RawRecord] | None = needs(
+        Role.ANALYST,
+        resolved(_raw_records, "The rows as their sources gave them, by source and id, a page at a time."),
     )

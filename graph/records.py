@@ -15,6 +15,7 @@ from db.models.operations import EtlRun as RunModel
 from db.models.records import RawRecord as RawModel
 from db.record_keys import OrderValue, Position, RecordOrder, RecordPage, Wanted
 from db.records import EXACT_UP_TO, RecordRow, Total
+from graph.access import Role, needs
 from graph.context import Info
 from graph.errors import bad_input, check_text
 from graph.pagination import Edge, PageInfo, check_window, decode_cursor, encode_cursor, page_info, resolved
@@ -99,7 +100,9 @@ class Record:
     attributes: JSON = resolved(
         _attributes, "All else that the source says of it, as a JSON object; numbers keep every digit."
     )
-    raw: RawRecord | None = resolved(_raw, "The row as its source gave it; null when it was not kept.")
+    raw: RawRecord | None = needs(
+        Role.ANALYST, resolved(_raw, "The row as its source gave it; null when it was not kept.")
+    )
     run: EtlRun | None = resolved(_run, "The run that changed it last.")
 
 

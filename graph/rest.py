@@ -13,8 +13,10 @@ from db import operations, records, run_details
 from db.record_filters import AllOf, ColumnTest
 from db.record_keys import RecordPage, Wanted
 from db.session import ReadSession
+from graph.access import Caller
 from graph.answers import JSONResponse, problem
 from graph.errors import RequestError, check_text, request_id
+from graph.gate import caller_of
 from graph.openapi import document
 from graph.record_filters import check_value
 from graph.records import check_search, read_position, write_position
@@ -69,7 +71,7 @@ async def stats(request: Request) -> Response:
             edges={edge_type.value: count for edge_type, (count, _) in edges.items()},
             runs={status.value: count for status, count in runs.items()},
             open_quarantine=sum(waiting.values()),
-            sources=await _sources(session),
+            sources=await _sources(session, caller_of(request)),
             request_id=request_id(),
             api_latency_ms=_milliseconds(begun),
         )
@@ -82,14 +84,16 @@ async def openapi(request: Request) -> Response:
     return JSONResponse(_document())
 
 
-async def _sources(session: ReadSession) -> list[SourceAnswer]:
+async def _sources(session: ReadSession, caller: Caller) -> list[SourceAnswer]:
     states = await operations.source_states(session)
     names = [state.source for state in states]
     kinds = await run_details.kinds_by_source(session, names)
     counts = await records.counts_by_source(session, names)
     qualities = await run_details.quality_by_source(session, names)
     return [
-        SourceAnswer.of(state, kinds.get(state.source), counts.get(state.source, 0), qualities.get(state.source))
+        SourceAnswer.of(
+            state, caller, kinds.get(state.source), counts.get(state.source, 0), qualities.get(state.source)
+        )
         for state in states
     ]
 

@@ -11,6 +11,8 @@ from db.models.operations import EtlRun, RunStatus
 from db.models.records import RunQuality
 from db.operations import SourceState
 from db.records import RecordRow
+from graph.access import Caller
+from graph.schema import schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +70,19 @@ class RunAnswer:
     updated: Annotated[int, Field(description="Rows that changed something.")]
     unchanged: Annotated[int, Field(description="Rows that changed nothing.")]
     failed: Annotated[int, Field(description="Rows that went to quarantine.")]
-    error: Annotated[str | None, Field(description="Why it failed; null when it did not.")]
+    error: Annotated[
+        str | None,
+        Field(description="Why it failed; null when it did not, and for callers whom GraphQL would refuse it."),
+    ]
 
     @classmethod
-    def of(cls, run: EtlRun) -> "RunAnswer":
-        """Make the answer of a run."""
+    def of(cls, run: EtlRun, caller: Caller) -> "RunAnswer":
+        """Make the answer of a run, for a caller."""
         seconds = None if run.finished_at is None else (run.finished_at - run.started_at).total_seconds()
         counts = (run.processed, run.inserted, run.updated, run.unchanged, run.failed)
         status = RunStatus(run.status)
-        return cls(run.id, run.source, status, run.started_at, run.finished_at, seconds, *counts, run.error)
+        error = run.error if schema.permissions.allow(caller, "EtlRun", "error") else None
+        return cls(run.id, run.source, status, run.started_at, run.finished_at, seconds, *counts, error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +121,12 @@ class SourceAnswer:
     quality: Annotated[QualityAnswer | None, Field(description="How good its newest judged run was.")]
 
     @classmethod
-    def of(cls, state: SourceState, kind: str | None, records: int, quality: RunQuality | None) -> "SourceAnswer":
-        """Make the answer of a source."""
+    def of(
+        cls, state: SourceState, caller: Caller, kind: str | None, records: int, quality: RunQuality | None
+    ) -> "SourceAnswer":
+        """Make the answer of a source, for a caller."""
         success, failure = (
-            None if run is None else RunAnswer.of(run) for run in (state.last_success, state.last_failure)
+            None if run is None else RunAnswer.of(run, caller) for run in (state.last_success, state.last_failure)
         )
         judged = None if quality is None else QualityAnswer.of(quality)
         runs = (state.run_count, state.mean_duration_seconds, success, failure)

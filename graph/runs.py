@@ -11,6 +11,7 @@ from db.models import operations as models
 from db.models import records
 from db.models.operations import RunStatus
 from db.run_details import QuarantinePage
+from graph.access import Role, needs
 from graph.context import Info
 from graph.errors import check_text
 from graph.pagination import Connection, check_first, connection, decode_cursor, encode_cursor, resolved
@@ -116,7 +117,7 @@ class EtlRun:
 
     id: BigInt = strawberry.field(description="The run's number; later runs have higher ones.")
     source: str = strawberry.field(description='What was loaded: "sample".')
-    params: JSON = strawberry.field(description="With what parameters.")
+    params: JSON = needs(Role.OPERATOR, strawberry.field(description="With what parameters."))
     status: RunStatus = strawberry.field(description="Where it stands.")
     started_at: datetime = strawberry.field(description="When it started.")
     finished_at: datetime | None = strawberry.field(description="When it ended; null while it runs.")
@@ -132,7 +133,7 @@ class EtlRun:
     data_version: BigInt | None = strawberry.field(
         description="The version of the data that it published; null when it published nothing."
     )
-    error: str | None = strawberry.field(description="Why it failed; null when it did not.")
+    error: str | None = needs(Role.OPERATOR, strawberry.field(description="Why it failed; null when it did not."))
     report: RunReport | None = resolved(
         _report, "What it left in the atlas, counted at its end; null for a run that is not finished."
     )
@@ -140,8 +141,9 @@ class EtlRun:
         _quality, "How good its rows were; null for a run that loaded no records, such as one of the graph."
     )
     fields: list[MetField] = resolved(_fields, "The fields its rows had, by name and type.")
-    quarantine: Connection[QuarantinedRow] = resolved(
-        _quarantine, "The rows it refused, the earliest first, also those that a later run could load."
+    quarantine: Connection[QuarantinedRow] = needs(
+        Role.OPERATOR,
+        resolved(_quarantine, "The rows it refused, the earliest first, also those that a later run could load."),
     )
 
 

@@ -1,0 +1,58 @@
+"""The ETL in figures, for monitoring: what its runs did, by source, and the version of the data."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func, select
+
+from db.models.operations import EtlRun
+from db.operations import data_version, open_quarantine
+from db.session import ReadSession
+
+
+@dataclass(frozen=True, slots=True)
+class RunTotals:
+    """The runs of a source that stand at a status, summed up; `last_finished_at` is None while none has ended."""
+
+    source: str
+    status: str
+    runs: int
+    inserted: int
+    updated: int
+    unchanged: int
+    failed: int
+    last_finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class EtlTotals:
+    """Everything that monitoring tells of the ETL."""
+
+    by_source_and_status: tuple[RunTotals, ...] = ()
+    open_quarantine: tuple[tuple[str, int], ...] = ()
+    data_version: int = 0
+
+
+async def etl_totals(session: ReadSession) -> EtlTotals:
+    """Sum up all runs: one statement over a row a run, one over what waits in quarantine, one for the version."""
+    counts = (EtlRun.inserted, EtlRun.updated, EtlRun.unchanged, EtlRun.failed)
+    statement = (
+        select(
+            EtlRun.source,
+            EtlRun.status,
+            func.count(),
+            *(func.sum(count) for count in counts),
+            func.max(EtlRun.finished_at),
+        )
+        .group_by(EtlRun.source, EtlRun.status)
+        .order_by(EtlRun.source, EtlRun.status)
+    )
+    rows = await session.rows(statement)
+    totals = tuple(
+        # The sum of bigints is a numeric.
+        RunTotals(source, status, runs, int(inserted), int(updated), int(unchanged), int(failed), ended)
+        for source, status, runs, inserted, updated, unchanged, failed, ended in rows
+    )
+    waiting = await open_quarantine(session)
+    version = await data_version(session)
+    return EtlTotals(totals, tuple(sorted(waiting.items())), version.version if version else 0)

@@ -1,0 +1,228 @@
+"""What Prometheus reads at /metrics; docs/monitoring tells each metric, with alerts and a dashboard."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import suppress
+from typing import Any
+
+from aiodataloader import DataLoader
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from db.observe import Statement, observe_statements
+from db.run_totals import EtlTotals, etl_totals
+from db.session import ReadSession
+
+MAX_NAMES = 100
+"""How many names of operations are told apart: clients choose them, and each costs some 20 time series."""
+
+UNNAMED, OTHER = "unnamed", "other"
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+BATCH_SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000)
+TOTALS_TTL_SECONDS = 15
+TOTALS_PATIENCE_SECONDS = 3
+METHODS = ("GET", "POST", "HEAD", "OPTIONS")
+
+Load = Callable[[list[Any]], Coroutine[Any, Any, list[Any]]]
+
+
+class Metrics:
+    """The metrics of one application, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._names: set[str] = set()
+        self._requests = self._counter("http_requests", "Requests answered.", "route", "method", "status")
+        self._operations = self._counter(
+            "operations", "GraphQL operations, by name and outcome.", "operation", "outcome"
+        )
+        self._operation_seconds = self._histogram(
+            "operation_seconds", "Time from a GraphQL operation to its answer.", SECONDS, "operation"
+        )
+        self._sql_seconds = self._histogram("sql_seconds", "Time of SQL statements.", SECONDS)
+        self._sql_failures = self._counter("sql_failures", "SQL statements that failed, by error.", "error")
+        self._batch_size = self._histogram("loader_batch_size", "Keys in a loader's batch.", BATCH_SIZES, "loader")
+        self._cache_reads = self._counter("cache_reads", "Look-ups of answers in the cache.", "level", "result")
+
+    def _counter(self, name: str, description: str, *labels: str) -> Counter:
+        return Counter(f"atlas_{name}", description, labels, registry=self.registry)
+
+    def _histogram(self, name: str, description: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(f"atlas_{name}", description, labels, buckets=buckets, registry=self.registry)
+
+    def count_request(self, route: str, method: str, status: int) -> None:
+        """Count a response."""
+        self._requests.labels(route, method if method in METHODS else OTHER, str(status)).inc()
+
+    def count_operation(self, name: str | None, outcome: str, seconds: float) -> None:
+        """Count an operation; `outcome` is "ok" or an error's code."""
+        label = self._label(name, is_ok=outcome == "ok")
+        self._operations.labels(label, outcome).inc()
+        self._operation_seconds.labels(label).observe(seconds)
+
+    def _label(self, name: str | None, *, is_ok: bool) -> str:
+        if name is None:
+            return UNNAMED
+        if name not in self._names:
+            # A name is worth its time series once an operation of it was answered.
+            if not is_ok or len(self._names) >= MAX_NAMES:
+                return OTHER
+            self._names.add(name)
+        return name
+
+    def count_cache_read(self, level: str, *, is_hit: bool) -> None:
+        """Count a look-up."""
+        self._cache_reads.labels(level, "hit" if is_hit else "miss").inc()
+
+    def count_statement(self, statement: Statement) -> None:
+        """Count a statement of SQL."""
+        self._sql_seconds.observe(statement.seconds)
+        if statement.failure:
+            self._sql_failures.labels(statement.failure).inc()
+
+    def watch_loaders(self, loaders: object) -> None:
+        """Have the size of each batch of an operation's loaders counted."""
+        for name, loader in vars(loaders).items():
+            if isinstance(loader, DataLoader):
+                loader.batch_load_fn = self._counting(name, loader.batch_load_fn)
+
+    def _counting(self, name: str, load: Load) -> Load:
+        async def counted(keys: list[Any]) -> list[Any]:
+            self._batch_size.labels(name).observe(len(keys))
+            return await load(keys)
+
+        return counted
+
+    def watch_engine(self, engine: AsyncEngine) -> None:
+        """Have an engine's statements counted, its pool told, and the ETL's totals read through it."""
+        observe_statements(engine, self.count_statement)
+        self.totals = Totals(engine)
+        self.registry.register(self.totals)
+        self.registry.register(Pool(engine))
+
+    def watch_pause(self, is_paused: Callable[[], bool]) -> None:
+        """Tell whether the shared cache is left alone."""
+        self.registry.register(Pause(is_paused))
+
+    async def page(self, accept: str) -> tuple[bytes, str]:
+        """Return everything in the form that an Accept header prefers, and its media type."""
+        await self.totals.refresh()
+        encode, media_type = choose_encoder(accept)
+        return encode(self.registry), media_type
+
+
+class Pool(Collector):
+    """The pool of database connections."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the pool's state."""
+        pool: Any = self._engine.sync_engine.pool
+        family = GaugeMetricFamily("atlas_pool_connections", "Database connections, by what they do.", labels=["state"])
+        for state, count in (("busy", pool.checkedout()), ("idle", pool.checkedin()), ("limit", pool.size())):
+            family.add_metric([state], count)
+        yield family
+
+
+class Pause(Collector):
+    """The breaker of the shared cache."""
+
+    def __init__(self, is_paused: Callable[[], bool]) -> None:
+        self._is_paused = is_paused
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the breaker's state."""
+        description = "1 while the shared cache is left alone after a failure."
+        yield GaugeMetricFamily("atlas_cache_paused", description, float(self._is_paused()))
+
+
+class Totals(Collector):
+    """The ETL's totals, read from the database at most every `TOTALS_TTL_SECONDS`."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._turn = asyncio.Lock()
+        self._read_at = float("-inf")
+        self._totals = EtlTotals()
+        self._is_up = False
+
+    async def refresh(self) -> None:
+        """Read the totals if they are old; when that fails the old ones stay, and `atlas_database_up` is 0."""
+        async with self._turn:
+            if time.monotonic() - self._read_at < TOTALS_TTL_SECONDS:
+                return
+            session = ReadSession(self._engine)
+            self._is_up = False
+            try:
+                with suppress(SQLAlchemyError, OSError, TimeoutError):
+                    async with asyncio.timeout(TOTALS_PATIENCE_SECONDS):
+                        self._totals = await etl_totals(session)
+                    self._is_up, self._read_at = True, time.monotonic()
+            finally:
+                await session.close()
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the totals as they were read last."""
+        yield GaugeMetricFamily("atlas_database_up", "1 when the last reading of the ETL's totals worked.", self._is_up)
+        version = self._totals.data_version
+        yield GaugeMetricFamily("atlas_data_version", "The version of the data.", version)
+        by_status = ["source", "status"]
+        runs = GaugeMetricFamily("atlas_etl_runs", "Runs of the ETL that stand at a status.", labels=by_status)
+        description = "When the last run of a status ended, in seconds since 1970."
+        ended = GaugeMetricFamily("atlas_etl_last_end_timestamp_seconds", description, labels=by_status)
+        rows: dict[tuple[str, str], int] = {}
+        for total in self._totals.by_source_and_status:
+            runs.add_metric([total.source, total.status], total.runs)
+            if total.last_finished_at is not None:
+                ended.add_metric([total.source, total.status], total.last_finished_at.timestamp())
+            for result in ("inserted", "updated", "unchanged", "failed"):
+                key = (total.source, result)
+                rows[key] = rows.get(key, 0) + getattr(total, result)
+        yield from (runs, ended, _rows(rows), _waiting(self._totals))
+
+
+def _rows(counts: dict[tuple[str, str], int]) -> Metric:
+    family = CounterMetricFamily("atlas_etl_rows", "Rows that the ETL processed.", labels=["source", "result"])
+    for labels, count in counts.items():
+        family.add_metric(labels, count)
+    return family
+
+
+def _waiting(totals: EtlTotals) -> Metric:
+    family = GaugeMetricFamily("atlas_etl_quarantine", "Rows that wait in quarantine.", labels=["source"])
+    for source, count in totals.open_quarantine:
+        family.add_metric([source], count)
+    return family
+
+
+class CountRequests:
+    """Middleware that counts every response by the route that made it."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                # The path of a route, not of the request: clients must not make up time series.
+                route = getattr(scope.get("route"), "path", OTHER)
+                self._metrics.count_request(route, scope["method"], message["status"])
+            await send(message)
+
+        await self._app(scope, receive, counted)
