@@ -11,6 +11,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import Receive, Scope, Send
 from strawberry.http.parse_content_type import parse_content_type
 
+from graph.answers import STATUSES
 from graph.context import Context
 from graph.errors import Code
 from graph.execution import AtlasSchema, Source
