@@ -208,7 +208,7 @@ class Query:
         )
 
     @strawberry.field
-    async def data(self, source: str, first: int, after: str = "") -> RecordConnection:  # noqa: ARG002
+    async def data(self, first: int, after: str = "") -> RecordConnection:
         """List records by their id."""
         async with connections.use() as statements:
             rows = await statements["records"].fetch(after, first + 1)

@@ -105,11 +105,11 @@ ROADMAP = Shape(
 )
 DATA = Shape(
     "data",
-    "a page of 50 records of a source, with their JSON",
-    'query($after: String) { data(source: "items", first: 50, after: $after) {'
+    "a page of 50 records, with their JSON",
+    "query($after: String) { data(first: 50, after: $after) {"
     " edges { node { sourceId title value createdAt attributes } } pageInfo { hasNextPage endCursor } } }",
-    'query($after: Cursor) { allRecords(condition: { source: "items" }, orderBy: [PRIMARY_KEY_ASC], first: 50,'
-    " after: $after) { nodes { externalId title value createdAt attributes } pageInfo { hasNextPage endCursor } } }",
+    "query($after: Cursor) { allRecords(orderBy: [PRIMARY_KEY_ASC], first: 50, after: $after) {"
+    " nodes { externalId title value createdAt attributes } pageInfo { hasNextPage endCursor } } }",
     _data,
     page="data",
 )

@@ -50,7 +50,7 @@ const schema = `
   type Query {
     entity(id: ID!): Entity
     entities(orderBy: EntityOrder!, first: Int!, after: String): EntityConnection!
-    data(source: String!, first: Int!, after: String): RecordConnection!
+    data(first: Int!, after: String): RecordConnection!
     roadmap(conceptId: ID!, maxDepth: Int!, first: Int!): Roadmap
   }
 `;

@@ -1,2 +1,2 @@
 SELECT external_id, title, value, created_at, attributes FROM record
-WHERE source = 'items' AND external_id > $1 ORDER BY external_id LIMIT $2
+WHERE (source, external_id) > ('items', $1) ORDER BY source, external_id LIMIT $2
