@@ -187,7 +187,7 @@ def measured_row(entity_id: ColumnElement[int]) -> Rows:
 def degree_rows(incoming: ColumnElement[Any], outgoing: ColumnElement[Any]) -> Rows:
     """Return the counts of edges by type that two maps hold, in the types' order."""
     types = literal_column("'{{{}}}'::text[]".format(",".join(RelationshipType)), ARRAY(Text))
-    listed = func.unnest(types).table_valued(column("type", Text), with_ordinality="place", name="listed")
+    listed = func.unnest(types).table_valued(column("type", Text), with_ordinality="place")
     listed = listed.render_derived()
     counts = [func.coalesce(cast(way.op("->>")(listed.c.type), Integer), 0) for way in (incoming, outgoing)]
     columns = {"type": listed.c.type, "incoming": counts[0], "outgoing": counts[1]}
@@ -197,14 +197,14 @@ def degree_rows(incoming: ColumnElement[Any], outgoing: ColumnElement[Any]) -> R
 
 def label_rows(labels: ColumnElement[Any]) -> Rows:
     """Return the names in a map, by language."""
-    entry = func.jsonb_each_text(labels).table_valued(column("language", Text), column("text", Text), name="label")
+    entry = func.jsonb_each_text(labels).table_valued(column("language", Text), column("text", Text))
     entry = entry.render_derived()
     return Rows(dict(entry.c), entry, (), (entry.c.language.collate("C"),))
 
 
 def statement_rows(provenance: ColumnElement[Any]) -> Rows:
     """Return the statements that an edge's provenance holds, by dataset and rule."""
-    entry = func.jsonb_each(provenance).table_valued(column("key", Text), column("value", JSONB), name="entry")
+    entry = func.jsonb_each(provenance).table_valued(column("key", Text), column("value", JSONB))
     entry = entry.render_derived()
     key, value = entry.c.key, entry.c.value
     columns = {
@@ -235,7 +235,7 @@ def entity_row(key: "EntityKey") -> Rows:
 def entity_rows(keys: "EntityKeys") -> Rows:
     """Return a row for each of several ids, in their order; its columns are null where there is no such entity."""
     asked = func.unnest(bound_list(keys.ids, BigInteger()), bound_list(keys.keys, Text())).table_valued(
-        column("id", BigInteger), column("key", Text), with_ordinality="place", name="asked"
+        column("id", BigInteger), column("key", Text), with_ordinality="place"
     )
     asked, entity = asked.render_derived(), ENTITY.alias()
     is_same = (entity.c.id == asked.c.id) & (entity.c.key == asked.c.key)

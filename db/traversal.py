@@ -187,7 +187,7 @@ ALL_LINKS = Links()
 def reached_rows(outcome: Columns, kind: Kind | None = None) -> Rows:
     """Return the entities of a walk's outcome, with their `depth`; only those of a kind if one is given."""
     node = func.unnest(outcome["ids"], outcome["depths"]).table_valued(
-        column("id", BigInteger), column("depth", Integer), with_ordinality="place", name="node"
+        column("id", BigInteger), column("depth", Integer), with_ordinality="place"
     )
     node, entity = node.render_derived(), ENTITY.alias()
     conditions = [] if kind is None else [entity.c.kind == literal_of(kind)]

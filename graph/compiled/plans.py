@@ -29,7 +29,6 @@ from graph.compiled.selection import Selector, Tree, deciding_variables
 SLOT = "given_"
 MARK = "\x01"
 """See graph.compiled.builder."""
-MAX_OPERATIONS = 256
 MAX_PLANS = 512
 MAX_TREES = 16
 MAX_DOCUMENT_LENGTH = 50_000
@@ -97,13 +96,13 @@ class _Operation:
 class Compiler:
     """Compiles the operations of a schema, and remembers those used last."""
 
-    def __init__(self, schema: strawberry.Schema, patience: int = 0) -> None:
-        """Compile an operation that comes with the same shape for the time after `patience`."""
+    def __init__(self, schema: strawberry.Schema, patience: int = 0, most: int = MAX_PLANS) -> None:
+        """Compile an operation when it has come `patience` times with the same shape; keep `most` plans."""
         self._schema = schema
         self._patience = patience
-        self._seen: _Recent[Hashable, int] = _Recent(MAX_PLANS)
-        self._operations: _Recent[tuple[str, str | None], _Operation | Exception] = _Recent(MAX_OPERATIONS)
-        self._plans: _Recent[Hashable, Plan | Exception] = _Recent(MAX_PLANS)
+        self._seen: _Recent[Hashable, int] = _Recent(most)
+        self._operations: _Recent[tuple[str, str | None], _Operation | Exception] = _Recent(most)
+        self._plans: _Recent[Hashable, Plan | Exception] = _Recent(most)
 
     def prepare(self, query: str, name: str | None, given: Mapping[str, Any]) -> Prepared:
         """Return a statement and its parameters; raises NotCompilableError when the executor must answer."""

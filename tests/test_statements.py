@@ -1,0 +1,100 @@
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import pytest
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from db import statements
+from db.session import read_engine
+from db.statements import Readers
+
+
+@pytest.fixture
+async def engine(server_url: str) -> AsyncIterator[AsyncEngine]:
+    engine = read_engine(server_url, 4, 10)
+    yield engine
+    await engine.dispose()
+
+
+async def backend(readers: Readers, seconds: float = 0) -> int:
+    number: int = (await readers.row("SELECT pg_backend_pid(), pg_sleep($1)", [seconds]))[0]
+    return number
+
+
+def on_loan(engine: AsyncEngine) -> int:
+    pool: Any = engine.pool
+    number: int = pool.checkedout()
+    return number
+
+
+async def test_row_comes_with_its_types(engine: AsyncEngine) -> None:
+    row = await Readers(engine).row("SELECT $1::bigint + 1 AS one, 'x'::bytea AS two", [2**40])
+    assert (row["one"], row["two"]) == (2**40 + 1, b"x")
+
+
+async def test_a_part_of_the_pool_is_never_on_loan(engine: AsyncEngine) -> None:
+    readers = Readers(engine)
+    backends = await asyncio.gather(*(backend(readers, 0.05) for _ in range(12)))
+    assert (len(set(backends)), on_loan(engine)) == (3, 3)
+    async with engine.connect() as connection:
+        assert (await connection.exec_driver_sql("SELECT 1")).scalar_one() == 1
+
+
+async def test_pool_of_one_serves_both_ways(server_url: str) -> None:
+    engine = read_engine(server_url, 1, 10)
+    readers = Readers(engine)
+    for _ in range(2):
+        assert len(set(await asyncio.gather(*(backend(readers) for _ in range(5))))) == 1
+        async with engine.connect() as connection:
+            assert (await connection.exec_driver_sql("SELECT 1")).scalar_one() == 1
+    await engine.dispose()
+
+
+async def test_what_is_not_used_goes_back(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statements, "KEEP_SECONDS", 0.01)
+    readers = Readers(engine)
+    await backend(readers)
+    await asyncio.sleep(0.05)
+    assert on_loan(engine) == 0
+    assert await backend(readers) > 0
+
+
+async def test_connection_closed_by_the_server_is_replaced(engine: AsyncEngine) -> None:
+    readers = Readers(engine)
+    first = await backend(readers)
+    async with engine.connect() as connection:
+        await connection.exec_driver_sql(f"SELECT pg_terminate_backend({first})")
+    await asyncio.sleep(0.05)
+    assert await backend(readers) != first
+
+
+async def test_cancelled_and_failed_statements_leave_a_working_connection(engine: AsyncEngine) -> None:
+    readers = Readers(engine)
+    for _ in range(5):
+        tasks = [asyncio.create_task(backend(readers, 5)) for _ in range(6)]
+        await asyncio.sleep(0.02)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        with pytest.raises(asyncpg.DivisionByZeroError):
+            await readers.row("SELECT 1 / 0", [])
+    assert len(set(await asyncio.gather(*(backend(readers, 0.05) for _ in range(6))))) == 3
+
+
+async def test_waiting_for_a_connection_ends(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statements, "WAIT_SECONDS", 0.05)
+    readers = Readers(engine)
+    busy = [asyncio.create_task(backend(readers, 0.3)) for _ in range(3)]
+    await asyncio.sleep(0.02)
+    with pytest.raises(PoolTimeoutError):
+        await backend(readers)
+    await asyncio.gather(*busy)
+    assert await backend(readers) > 0
+
+
+async def test_statement_that_writes_is_refused(engine: AsyncEngine) -> None:
+    with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+        await Readers(engine).row("CREATE TABLE made (number int)", [])
