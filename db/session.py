@@ -13,6 +13,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, SQLAlc
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from db.binary_copy import HEADER, TRAILER
 from db.errors import ConfigurationError, DatabaseUnavailableError
 
 CONNECT_TIMEOUT_SECONDS = 10
@@ -145,13 +146,28 @@ class WriteSession:
 
     async def copy(self, schema: str, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Append rows to a table by binary COPY."""
+        driver = await self._driver()
+        await driver.copy_records_to_table(table, schema_name=schema, columns=list(columns), records=rows)
+
+    async def copy_written(self, schema: str, table: str, columns: Sequence[str], rows: bytes) -> None:
+        """Append rows to a table that are written in the form of binary COPY; see `db.binary_copy`."""
+
+        async def whole() -> AsyncIterator[bytes]:
+            for part in (HEADER, rows, TRAILER):
+                yield part
+
+        driver = await self._driver()
+        await driver.copy_to_table(table, schema_name=schema, columns=list(columns), source=whole(), format="binary")
+
+    async def _driver(self) -> "asyncpg.Connection[asyncpg.Record]":
+        """Return the driver's connection, in the transaction."""
         raw = await self._connection.get_raw_connection()
         driver = raw.driver_connection
         assert isinstance(driver, asyncpg.Connection)
         if not driver.is_in_transaction():
             # SQLAlchemy sends BEGIN with its first own statement; a COPY before that would commit by itself.
             await self._connection.execute(text("SELECT 1"))
-        await driver.copy_records_to_table(table, schema_name=schema, columns=list(columns), records=rows)
+        return driver
 
 
 @asynccontextmanager

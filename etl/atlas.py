@@ -1,5 +1,6 @@
 """How a run's records of the knowledge graph are staged, and merged into its tables."""
 
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -75,9 +76,8 @@ class AtlasLoad:
 
 
 def _entity_row(record: EntityRecord) -> tuple[Any, ...]:
-    covers = ",".join(sorted(record.model_fields_set & FIELD_COLUMNS.keys()))
     return (
-        covers,
+        _covers(frozenset(record.model_fields_set)),
         [internal_id(key) for key in record.discipline_keys],
         [internal_id(key) for key in record.field_keys],
         [internal_id(key) for key in record.work_type_keys],
@@ -96,6 +96,11 @@ def _entity_row(record: EntityRecord) -> tuple[Any, ...]:
         *_date_columns(record.end),
         orjson.dumps(dict(record.details), option=orjson.OPT_SORT_KEYS).decode(),
     )
+
+
+@lru_cache
+def _covers(fields: frozenset[str]) -> str:
+    return ",".join(sorted(fields & FIELD_COLUMNS.keys()))
 
 
 def _mention_row(record: MentionRecord) -> tuple[Any, ...]:

@@ -43,7 +43,8 @@ async def publish_edges(session: WriteSession, staging: Staging) -> Changes:
                             FROM {differing} WHERE is_suspect)"""
         await _reject_impossible(session, staging, fresh)
         await _find_gone(session, staging, suspects, gone)
-        changes += await _update(session, staging, fresh)
+        if not outgrows or await _is_any_stored(session):
+            changes += await _update(session, staging, fresh)
         async with without_primary_key(session, "influence") if outgrows else nullcontext():
             changes += await _insert(session, staging, fresh)
         changes += await _retire(session, staging, gone)
@@ -115,6 +116,8 @@ async def _compare(session: WriteSession, staging: Staging, differing: str) -> N
     """
     is_fresh = """staged.row_no IS NOT NULL AND (kept.source_id IS NULL OR NOT kept.provenance @> staged.provenance
                   OR kept.note IS DISTINCT FROM coalesce(staged.note, kept.note))"""
+    is_other = """staged.provenance IS DISTINCT FROM kept.provenance
+                  OR kept.note IS DISTINCT FROM coalesce(staged.note, kept.note)"""
     is_suspect = """kept.provenance ?| CAST(:retiring AS text[])
                     AND (staged.row_no IS NULL OR NOT staged.provenance @> kept.provenance)"""
     # Without anything to retire only the stored edges that are staged again are read.
@@ -125,7 +128,7 @@ async def _compare(session: WriteSession, staging: Staging, differing: str) -> N
         SELECT staged.*, {is_fresh} AS is_fresh, {is_suspect} AS is_suspect,
                kept.source_id AS kept_source_id, kept.type AS kept_type, kept.target_id AS kept_target_id
         FROM {_drawn(staging, staging.table("influence"))} AS staged {join} JOIN influence AS kept ON {_SAME_EDGE}
-        WHERE ({is_fresh}) OR ({is_suspect})
+        WHERE ({is_other}) AND (({is_fresh}) OR ({is_suspect}))
         """,
         retiring=list(staging.retiring),
     )
@@ -165,6 +168,10 @@ async def _evict_impossible(session: WriteSession, staging: Staging) -> Changes:
         """
     )
     return Changes(retired=evicted.rowcount)
+
+
+async def _is_any_stored(session: WriteSession) -> bool:
+    return bool((await session.execute("SELECT EXISTS (SELECT FROM influence)")).scalar_one())
 
 
 def _merged(staging: Staging, fresh: str, where: str) -> str:

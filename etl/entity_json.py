@@ -4,7 +4,7 @@ The form is https://doc.wikimedia.org/Wikibase/master/php/docs_topics_json.html,
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -114,22 +114,22 @@ def _in_languages(terms: Any, languages: Sequence[str]) -> dict[str, Any]:
     return kept or dict(terms or {})
 
 
-def _best_values(reading: Reading, statements: Sequence[Json], kind: str) -> Iterator[Any]:
-    """Yield the known values of a kind: of the preferred statements, or of the normal ones when there are none."""
-    ranked: dict[str, list[Json]] = {}
-    for statement in statements:
-        ranked.setdefault(statement.get("rank", "normal"), []).append(statement)
-    for statement in ranked.get("preferred") or ranked.get("normal") or ():
+def _best_values(reading: Reading, statements: Sequence[Json], kind: str) -> list[Any]:
+    """Return the known values of a kind: of the preferred statements, or of the normal ones when there are none."""
+    best = [one for one in statements if one.get("rank") == "preferred"]
+    values = []
+    for statement in best or [one for one in statements if one.get("rank", "normal") == "normal"]:
         snak = statement["mainsnak"]
         if snak["snaktype"] != "value":
             reading.unknown += 1
         elif snak["datavalue"]["type"] == kind:
-            yield snak["datavalue"]["value"]
+            values.append(snak["datavalue"]["value"])
+    return values
 
 
 def _read_links(reading: Reading, property_id: str, statements: Sequence[Json]) -> None:
-    numbers = [_linked(value) for value in _best_values(reading, statements, "wikibase-entityid")]
-    if found := [number for number in dict.fromkeys(numbers) if number is not None]:
+    numbers = dict.fromkeys(map(_linked, _best_values(reading, statements, "wikibase-entityid")))
+    if found := [number for number in numbers if number is not None]:
         reading.item.links[property_id] = found
 
 

@@ -13,15 +13,16 @@ from typing import Any
 
 import orjson
 
-from db.models.atlas import Kind
+from db.binary_copy import row_writer
 from etl.atlas import AtlasLoad
 from etl.entity_json import Reading, excerpt, parse
 from etl.item_set import ItemSet
 from etl.lines import Chunk
-from etl.pipeline import staged, uncounted
+from etl.pipeline import staged
 from etl.source import Prepared, RawRow, RowError
 from etl.staging import storable
-from etl.wikidata import RELATION_PROPERTIES, Item, describe, relate
+from etl.statement_rows import TABLES, Mentions, StatementRows
+from etl.wikidata import RELATION_PROPERTIES, STATEMENT_FORMS, Item, describe, relate
 
 SOURCE = "wikidata-dump"
 ENTITIES, STATEMENTS, LINES = f"{SOURCE}/entities", f"{SOURCE}/statements", f"{SOURCE}/lines"
@@ -60,10 +61,15 @@ def first_number(pass_number: int) -> int:
 
 @dataclass(slots=True)
 class Extract:
-    """A chunk's rows, the items it describes (or could not), those it names, and what was left out, counted."""
+    """A chunk's rows without the mentions, the items it describes (settled) or could not, and those it names.
+
+    `mentions` are by kind the items that statements name, again and again; `left_out` counts what is none of ours.
+    """
 
     prepared: Prepared
+    mentions: dict[str, Mentions]
     described: "array[int]" = field(default_factory=lambda: array("q"))
+    settled: "array[int]" = field(default_factory=lambda: array("q"))
     named: "array[int]" = field(default_factory=lambda: array("q"))
     left_out: Counter[str] = field(default_factory=Counter)
 
@@ -83,7 +89,7 @@ class LineReader:
         for line in chunk.data.split(b"\n"):
             self._read(line, rows, start)
             start += len(line) + 1
-        return rows.extract
+        return rows.extracted()
 
     def _read(self, line: bytes, rows: "_Rows", number: int) -> None:
         text = line.strip(b" \t\r,").removeprefix(b"[").removesuffix(b"]")
@@ -114,7 +120,7 @@ class LineReader:
 
     def _is_wanted(self, reading: Reading) -> bool:
         if self.wanted is None:
-            return any(_statements(reading))
+            return any(_relations(reading.item))
         return reading.item.number in self.wanted
 
 
@@ -132,71 +138,79 @@ def _parse(text: bytes) -> tuple[Reading | None, dict[str, Any]]:
     return parse(entity), entity
 
 
-def _statements(reading: Reading) -> Iterator[tuple[str, int]]:
-    """Yield property and value of an item's statements about others."""
-    item = reading.item
-    for name in RELATION_PROPERTIES:
-        for value in item.links.get(name, ()):
-            if value != item.number:
-                yield name, value
+def _relations(item: Item) -> Iterator[tuple[str, list[int]]]:
+    """Yield property and values of an item's statements about others."""
+    for name, values in item.links.items():
+        if name in STATEMENT_FORMS:
+            others = [value for value in values if value != item.number] if item.number in values else values
+            if others:
+                yield name, others
 
 
 class _Rows:
     """The rows of a chunk while they come."""
 
     def __init__(self, languages: Sequence[str]) -> None:
-        self.extract = Extract(Prepared(0, {table.name: [] for table in _LOAD.tables}, []))
         self.number = 0
         self._languages = languages
-        self._mentioned: set[tuple[int, Kind]] = set()
+        self._entities: list[bytes] = []
+        self._statements = StatementRows()
+        self._extract = Extract(Prepared(0, {}, []), self._statements.mentions)
+
+    def extracted(self) -> Extract:
+        """Return what the chunk became."""
+        self._extract.prepared.written = {
+            "entity": b"".join(self._entities),
+            "influence": b"".join(self._statements.edges),
+            "authorship": b"".join(self._statements.authorships),
+        }
+        return self._extract
 
     def leave_out(self, what: str, is_first_pass: bool) -> None:
         """Count an entity that is none of ours, once."""
         if is_first_pass:
-            self.extract.left_out[what] += 1
+            self._extract.left_out[what] += 1
 
     def add(self, reading: Reading, entity: dict[str, Any], is_first_pass: bool) -> None:
         """Add an item, and in the first pass its statements; each is a row."""
         item = reading.item
-        self.extract.left_out["unknown values"] += reading.unknown
-        self.extract.described.append(item.number)
+        self._extract.left_out["unknown values"] += reading.unknown
+        self._extract.described.append(item.number)
         for error in reading.bad_times:
             self.reject(_excerpt_row(entity, f"{item.key}#{error.field}", self._languages), error)
         try:
-            self._keep(staged(_LOAD, lambda: self._describe(item)))
+            ((_, values),) = staged(_LOAD, lambda: self._describe(item))
         except RowError as error:
             self.reject(_excerpt_row(entity, item.key, self._languages), error)
+            is_settled = False
         else:
-            self._mentioned.update((item.number, kind) for kind in Kind)
+            self._entities.append(_write_entity((self.number, *values)))
+            self._extract.settled.append(item.number)
+            self._count(1, 1)
+            is_settled = True
         if is_first_pass:
-            for name, value in _statements(reading):
-                self._relate(item.number, name, value)
+            for name, others in _relations(item):
+                self._extract.named.extend(others)
+                self._count(self._statements.add(item.number, name, others, self.number, is_settled), len(others))
 
     def _describe(self, item: Item) -> list[object]:
         record = describe(item, self._languages)
         references = (*record.discipline_keys, *record.field_keys, *record.work_type_keys)
-        self.extract.named.extend(int(key[1:]) for key in references)
+        self._extract.named.extend(int(key[1:]) for key in references)
         return [record]
 
-    def _relate(self, subject: int, name: str, value: int) -> None:
-        self.extract.named.append(value)
-        self._keep(relate(subject, name, value, self._mentioned))
-
-    def _keep(self, rows: Iterable[tuple[str, tuple[Any, ...]]]) -> None:
-        for name, values in rows:
-            self.extract.prepared.tables[name].append((self.number, *values))
-            self.extract.prepared.processed += name not in _UNCOUNTED
-        self.number += 1
+    def _count(self, rows: int, numbers: int) -> None:
+        self._extract.prepared.processed += rows
+        self.number += numbers
 
     def reject(self, row: RawRow, error: RowError) -> None:
         """Add a row that cannot be loaded."""
-        self.extract.prepared.rejects.append((self.number, row, error))
-        self.extract.prepared.processed += 1
-        self.number += 1
+        self._extract.prepared.rejects.append((self.number, row, error))
+        self._count(1, 1)
 
 
 _LOAD = AtlasLoad()
-_UNCOUNTED = uncounted(_LOAD)
+_write_entity = row_writer(TABLES["entity"].types)
 
 
 def _line_row(place: int, text: bytes) -> RawRow:
@@ -223,6 +237,7 @@ def transform(row: RawRow, languages: Sequence[str]) -> Iterable[object]:
             raise error
     records: list[object] = [describe(reading.item, languages)]
     if row.source == LINES:
-        for name, value in _statements(reading):
-            records.extend(relate(reading.item.number, name, value))
+        for name, values in _relations(reading.item):
+            for value in values:
+                records.extend(relate(reading.item.number, name, value))
     return records

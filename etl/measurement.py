@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from db.binary_copy import HEADER, TRAILER
 from db.bulk import bulk_change
 from db.errors import AtlasError
 from db.models.atlas import RelationshipType
@@ -30,9 +31,6 @@ _ENTITIES = "SELECT id FROM entity"
 _EDGES = """
     SELECT source_id, (array_position(ARRAY[{types}]::relationship_type[], type) - 1)::bigint, target_id FROM influence
 """.format(types=", ".join(f"'{member.value}'" for member in RelationshipType))
-
-_HEADER_BYTES = 19
-_TRAILER_BYTES = 2
 
 
 class OvertakenError(AtlasError):
@@ -91,11 +89,7 @@ async def _read(engine: AsyncEngine, anew: bool) -> tuple[int, Graph, bool] | No
 
 
 async def _columns(connection: AsyncConnection, query: str, width: int) -> list[NDArray[np.int64]]:
-    """Read a query of `width` bigint columns without nulls by binary COPY: 32 bytes an edge, and no Python objects.
-
-    The format is PostgreSQL's: a header, for each row the number of its columns and for each column length and value,
-    and a trailer; see "Binary Format" at https://www.postgresql.org/docs/current/sql-copy.html.
-    """
+    """Read a query of `width` bigint columns without nulls by binary COPY: no Python objects are made."""
     raw = await connection.get_raw_connection()
     driver = raw.driver_connection
     assert isinstance(driver, asyncpg.Connection)
@@ -107,8 +101,8 @@ async def _columns(connection: AsyncConnection, query: str, width: int) -> list[
     await driver.copy_from_query(query, output=keep, format="binary")
     names = [f"c{number}" for number in range(width)]
     row = np.dtype([("width", ">i2"), *((f"{part}{name}", kind) for name in names for part, kind in _COLUMN)])
-    count = (len(received) - _HEADER_BYTES - _TRAILER_BYTES) // row.itemsize
-    rows = np.frombuffer(received, row, count, _HEADER_BYTES)
+    count = (len(received) - len(HEADER) - len(TRAILER)) // row.itemsize
+    rows = np.frombuffer(received, row, count, len(HEADER))
     return [rows[name].astype(np.int64) for name in names]
 
 

@@ -3,11 +3,12 @@
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
+from db.binary_copy import numbered_rows
 from db.errors import AtlasError
 from etl.staging import Load, Staging, Transactions
 
@@ -62,22 +63,32 @@ class RawRow:
 class Prepared:
     """Rows made ready to be staged: their number, the values for each staging table, and the rows refused.
 
-    Every tuple in `tables` begins with its row's number in the run, as each reject does. Plain data, so that it can
-    be made in another process.
+    Every tuple in `tables` begins with its row's number in the run, as each reject does, and so do the rows in
+    `written`, which are in the form of binary COPY already. Plain data, so that it can be made in another process.
     """
 
     processed: int
     tables: dict[str, list[tuple[Any, ...]]]
     rejects: list[tuple[int, RawRow, RowError]]
+    written: dict[str, bytes] = field(default_factory=dict)
 
     def first(self, rows: int, uncounted: Collection[str]) -> "Prepared":
         """Return the rows with the lowest numbers; the records in the tables named `uncounted` do not count."""
-        numbers = {values[0] for table in self.tables.values() for values in table}
+        written = {name: list(numbered_rows(data)) for name, data in self.written.items()}
+        numbers = {row[0] for table in (*self.tables.values(), *written.values()) for row in table}
         numbers = set(sorted(numbers | {number for number, _, _ in self.rejects})[:rows])
         tables = {name: [values for values in table if values[0] in numbers] for name, table in self.tables.items()}
         rejects = [reject for reject in self.rejects if reject[0] in numbers]
-        counted = Counter(values[0] for name, table in tables.items() if name not in uncounted for values in table)
-        return Prepared(sum(max(1, counted[number]) for number in numbers), tables, rejects)
+        kept = {name: [row for row in table if row[0] in numbers] for name, table in written.items()}
+        counted = Counter(
+            row[0] for name, table in (*tables.items(), *kept.items()) if name not in uncounted for row in table
+        )
+        return Prepared(
+            sum(max(1, counted[number]) for number in numbers),
+            tables,
+            rejects,
+            {name: b"".join(row for _, row in table) for name, table in kept.items()},
+        )
 
 
 @dataclass(frozen=True, slots=True)

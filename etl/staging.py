@@ -9,6 +9,9 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from sqlalchemy.dialects import postgresql
+
+from db.models.base import Base
 from db.session import WriteSession
 
 if TYPE_CHECKING:
@@ -32,6 +35,18 @@ class StagedTable:
     columns: tuple[str, ...]
     extra: Mapping[str, str] = field(default_factory=dict)
     counts: bool = True
+
+    @property
+    def staged_columns(self) -> tuple[str, ...]:
+        """The columns of the staging table, in the order in which rows are given."""
+        return ("row_no", *self.extra, *self.columns)
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The SQL types of the staging table's columns."""
+        columns, dialect = Base.metadata.tables[self.target].columns, postgresql.dialect()
+        own = (columns[name].type.compile(dialect).lower() for name in self.columns)
+        return ("bigint", *self.extra.values(), *own)
 
 
 class StagedRow(NamedTuple):
@@ -140,14 +155,17 @@ class Staging:
 
     async def append(self, session: WriteSession, prepared: "Prepared") -> None:
         """Append a batch."""
-        columns = {staged.name: (*staged.extra, *staged.columns) for staged in self.load.tables}
-        columns["raw"] = ("source", "external_id", "payload")
+        columns = {staged.name: staged.staged_columns for staged in self.load.tables}
+        columns["raw"] = ("row_no", "source", "external_id", "payload")
         for name, rows in prepared.tables.items():
             await self._copy(session, name, columns[name], rows)
+        for name, written in prepared.written.items():
+            if written:
+                await session.copy_written(SCHEMA, self._bare(name), columns[name], written)
         await self._copy(
             session,
             "reject",
-            ("source", "external_id", "payload", "field", "value", "reason"),
+            ("row_no", "source", "external_id", "payload", "field", "value", "reason"),
             [
                 (number, row.source, storable(row.external_id), row.payload, *map(storable, error.parts()))
                 for number, row, error in prepared.rejects
@@ -158,16 +176,21 @@ class Staging:
         self, session: WriteSession, name: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
     ) -> None:
         if rows:
-            await session.copy(SCHEMA, self._bare(name), ("row_no", *columns), rows)
+            await session.copy(SCHEMA, self._bare(name), columns, rows)
 
     async def reject_where(self, session: WriteSession, query: str) -> None:
         """Reject the rows a query finds.
 
         It selects row_no, external_id, payload, field, value and reason; the first two of a row kept raw stand there.
         """
+        # Several processes search for them, as they do not within an INSERT.
+        found = self.table("found")
+        await session.execute(f"CREATE TABLE {found} (row_no, external_id, payload, field, value, reason) AS {query}")
         await session.execute(
-            f"INSERT INTO {self.table('reject')} (row_no, external_id, payload, field, value, reason) {query}"
+            f"INSERT INTO {self.table('reject')} (row_no, external_id, payload, field, value, reason)"
+            f" SELECT * FROM {found}"
         )
+        await session.execute(f"DROP TABLE {found}")
 
     def accepted(self, name: str) -> str:
         """Return a subquery of a staging table's rows that are not rejected."""

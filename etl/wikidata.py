@@ -196,33 +196,27 @@ def _kept_labels(labels: Mapping[str, str], key: str, languages: Sequence[str]) 
 
 
 def _keys(numbers: Sequence[int]) -> tuple[str, ...]:
-    return tuple(f"Q{number}" for number in sorted(set(numbers)))
+    return tuple([f"Q{number}" for number in sorted(set(numbers))]) if numbers else ()
 
 
 def _best(item: Item, properties: Sequence[str]) -> HistoricalDate | None:
     """Choose the most precise date of the first property that has any, the earliest among equals."""
-    dates = next((item.times[name] for name in properties if item.times.get(name)), [])
-    return min(dates, key=lambda date: (-date.precision, date.first, date.last), default=None)
+    for name in properties:
+        if dates := item.times.get(name):
+            return min(dates, key=lambda date: (-date.precision, date.first, date.last)) if dates[1:] else dates[0]
+    return None
 
 
-def relate(
-    subject: int, property_id: str, value: int, mentioned: set[tuple[int, Kind]] | None = None
-) -> list[StagedRow]:
+def relate(subject: int, property_id: str, value: int) -> list[StagedRow]:
     """Make the rows of one statement between two items: mentions of both, and edges or an authorship.
 
-    A statement that an item makes about itself makes nothing. `mentioned` holds mentions made before, which are not
-    made again, and takes the new ones. The rows are built as AtlasLoad stages records, without the records: items'
-    numbers and the mapping leave nothing to be checked, and this runs once for each of many million statements.
+    A statement that an item makes about itself makes nothing. The rows are built as AtlasLoad stages records, without
+    the records: items' numbers and the mapping leave nothing to be checked.
     """
     if subject == value:
         return []
-    rows: list[StagedRow] = []
-    subject_kind, value_kind, edges = _STATEMENTS[property_id]
-    for number, kind in ((subject, subject_kind), (value, value_kind)):
-        if mentioned is None or (number, kind) not in mentioned:
-            rows.append(StagedRow("mention", (number, f"Q{number}", kind.value, DATASET, None, None)))
-            if mentioned is not None:
-                mentioned.add((number, kind))
+    subject_kind, value_kind, edges = STATEMENT_FORMS[property_id]
+    rows = [mention(subject, subject_kind), mention(value, value_kind)]
     if not edges:
         rows.append(StagedRow("authorship", (subject, value, DATASET)))
     for rule, joins, head, tail in edges:
@@ -233,8 +227,16 @@ def relate(
     return rows
 
 
-def _edge_form(rule: Rule) -> tuple[Rule, str | None, str, str]:
-    """Return a rule with what its edges have in common: the kind they join, and the provenance around the subject."""
+def mention(number: int, kind: Kind) -> StagedRow:
+    """Make the row of an item that a statement names."""
+    return StagedRow("mention", (number, f"Q{number}", kind.value, DATASET, None, None))
+
+
+EdgeForm = tuple[Rule, str | None, str, str]
+"""A rule with what its edges have in common: the kind they join, and the provenance around the subject's number."""
+
+
+def _edge_form(rule: Rule) -> EdgeForm:
     statement = f'"confidence":{rule.confidence},"derived":{"true" if rule.derived else "false"},"statement":"Q'
     # The statement is named by its place on the subject's page.
     tail = f'#{rule.property_id}"}}}}'
@@ -242,8 +244,9 @@ def _edge_form(rule: Rule) -> tuple[Rule, str | None, str, str]:
     return rule, joins, f'{{"{DATASET}/{rule.property_id}":{{{statement}', tail
 
 
-_STATEMENTS: dict[str, tuple[Kind, Kind, list[tuple[Rule, str | None, str, str]]]] = {
+STATEMENT_FORMS: dict[str, tuple[Kind, Kind, list[EdgeForm]]] = {
     property_id: (_W, _A, []) for property_id in AUTHOR_PROPERTIES
 }
+"""By property: the kinds presumed of subject and value, and the edges it makes; none make an authorship."""
 for _rule in RULES:
-    _STATEMENTS.setdefault(_rule.property_id, (_rule.subject, _rule.value, []))[2].append(_edge_form(_rule))
+    STATEMENT_FORMS.setdefault(_rule.property_id, (_rule.subject, _rule.value, []))[2].append(_edge_form(_rule))

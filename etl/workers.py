@@ -7,6 +7,7 @@ import signal
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Generic, TypeVar
@@ -24,12 +25,12 @@ _SPAWN = multiprocessing.get_context("spawn")
 
 
 class _Process(Generic[T, R]):
-    """A process that calls `work` on what it is sent."""
+    """A process that works on what it is sent."""
 
-    def __init__(self, work: Callable[[T], R]) -> None:
-        self._work = work
+    def __init__(self) -> None:
+        self._work: Callable[[T], R] | None = None
         self._connection, theirs = _SPAWN.Pipe()
-        self._process = _SPAWN.Process(target=_serve, args=(theirs, work), daemon=True)
+        self._process = _SPAWN.Process(target=_serve, args=(theirs,), daemon=True)
         self._process.start()
         theirs.close()
 
@@ -38,9 +39,10 @@ class _Process(Generic[T, R]):
         """The process's id."""
         return self._process.pid
 
-    def apply(self, item: T) -> R:
+    def apply(self, work: Callable[[T], R], item: T) -> R:
         """Return work(item); raises EOFError or OSError when the process dies of it."""
-        self._connection.send(item)
+        self._connection.send((None if work is self._work else work, item))
+        self._work = work
         result, error = self._connection.recv()
         if error is not None:
             raise error
@@ -53,18 +55,21 @@ class _Process(Generic[T, R]):
         self._process.join(timeout=10)
 
 
-def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
+def _serve(connection: Connection) -> None:
     # Ctrl-C reaches every process of a terminal; the parent decides what becomes of it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Results are many small tuples without cycles: looking for some among them took a third of the time.
+    # What is parsed is many small objects without cycles: looking for some among them took a third of the time.
     gc.disable()
+    work: Callable[[Any], Any] | None = None
     while True:
         try:
-            item = connection.recv()
+            other_work, item = connection.recv()
         except EOFError:
             return
+        work = other_work or work
         answer: tuple[Any, Exception | None]
         try:
+            assert work is not None
             answer = work(item), None
         except Exception as error:  # noqa: BLE001 (raised again where the result is awaited)
             answer = None, error
@@ -75,10 +80,9 @@ def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
 
 
 class Workers(Generic[T, R]):
-    """`count` processes that call `work`, which is pickled for each of them once; with none it is called here."""
+    """`count` processes that work on items; with none the work is done here."""
 
-    def __init__(self, work: Callable[[T], R], count: int) -> None:
-        self._work = work
+    def __init__(self, count: int) -> None:
         self._count = count
         self._processes: list[_Process[T, R]] = []
         self._idle: asyncio.Queue[_Process[T, R] | None] = asyncio.Queue()
@@ -108,14 +112,17 @@ class Workers(Generic[T, R]):
         return [process.pid for process in self._processes if process.pid is not None]
 
     def _start(self) -> None:
-        process = _Process(self._work)
+        process = _Process[T, R]()
         self._processes.append(process)
         self._idle.put_nowait(process)
 
-    async def map(self, items: AsyncIterator[T]) -> AsyncIterator[tuple[T, R]]:
-        """Yield each item with its result, in order; at most three items a process are held at a time."""
+    async def map(self, work: Callable[[T], R], items: AsyncIterator[T]) -> AsyncIterator[tuple[T, R]]:
+        """Yield each item with work(item), in order; at most three items a process are held at a time.
+
+        The work is pickled once for each process.
+        """
         async for item in items:
-            self._window.append((item, asyncio.create_task(self._do(item))))
+            self._window.append((item, asyncio.create_task(self._do(work, item))))
             while self._window and (len(self._window) > 2 * self._count or self._window[0][1].done()):
                 yield await self._next()
         while self._window:
@@ -127,10 +134,10 @@ class Workers(Generic[T, R]):
         self._window.popleft()
         return item, result
 
-    async def _do(self, item: T) -> R:
+    async def _do(self, work: Callable[[T], R], item: T) -> R:
         for _ in range(ATTEMPTS):
             process = await self._idle.get()
-            apply = self._work if process is None else process.apply
+            apply = work if process is None else partial(process.apply, work)
             try:
                 result = await asyncio.get_running_loop().run_in_executor(self._threads, apply, item)
             except (EOFError, ConnectionError):

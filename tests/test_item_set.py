@@ -16,3 +16,11 @@ def test_item_set_is_a_set(some: set[int], others: set[int]) -> None:
         assert (number in left.without(right)) == (number in some - others)
         assert (number in merged) == (number in some | others)
     assert bool(left.without(right)) == bool(some - others)
+
+
+@given(NUMBERS, st.lists(st.integers(1, 5000) | st.just(10**17)))
+def test_places_of_those_added_are_their_first(there: set[int], numbers: list[int]) -> None:
+    items = ItemSet(there)
+    places = items.add(numbers)
+    assert {numbers[place] for place in places} == set(numbers) - there
+    assert all(numbers.index(numbers[place]) == place for place in places)

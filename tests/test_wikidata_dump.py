@@ -2,9 +2,9 @@ import asyncio
 import gzip
 import multiprocessing
 import os
-import random
 import signal
-from collections.abc import Callable
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,20 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from benchmarks import generated_dump
+from db.binary_copy import numbered_rows, row_writer
 from db.models.operations import RunStatus
 from db.session import write_engine, write_session
 from etl import lines, pipeline, quarantine
+from etl.entity_json import LINK_PROPERTIES
 from etl.entity_lines import LineReader
 from etl.lines import Chunk
 from etl.pipeline import Options, Progress, Report
 from etl.source import RawRow, SourceError
 from etl.sources.wikidata_dump import WikidataDump, is_named_whole
+from etl.statement_rows import TABLES as STAGED
+from etl.wikidata import RELATION_PROPERTIES
 from tests.conftest import Clone
+from tests.kill_dump import KILLS
 from tests.wikidata_facts import DIRECTORY, Entity, add_item, add_time, add_unknown
 
 TABLES = (
@@ -181,23 +186,30 @@ async def test_item_that_cannot_be_stored_is_a_stub_of_its_statements(engine: As
 
 def test_transform_of_rows_gives_what_the_reader_gives() -> None:
     source = WikidataDump("d.json", workers=0)
-    person = item(1, P31=[5], P106=[7], P737=[2, 3], P50=[4])
+    # Every property, so every rule.
+    links = {name: [2, 3] for name in RELATION_PROPERTIES}
+    person = item(1, P31=[5], P106=[7], **links)
     add_unknown(person, "P800")
+    add_time(person, "P569", "-0384-00-00T00:00:00Z", 9)
+    person["descriptions"]["en"] = {"language": "en", "value": "Ἀριστοτέλης"}
     extract = LineReader(("en", "mul"), 1)(Chunk(0, orjson.dumps(person)))
     rows = [RawRow.from_json("wikidata-dump/entities", "Q1", person)] + [
         RawRow.from_json(
             "wikidata-dump/statements", f"Q1#{name} > Q{value}", {"subject": 1, "property": name, "value": value}
         )
-        for name, value in (("P737", 2), ("P737", 3), ("P50", 4))
+        for name in LINK_PROPERTIES
+        if name in links
+        for value in links[name]
     ]
     prepared = pipeline.prepare(source, rows, 1 << 56)
-    assert extract.prepared.processed == len(rows)
-    for table in ("influence", "authorship"):
-        assert extract.prepared.tables[table] == prepared.tables[table]
-    assert extract.prepared.tables["entity"] == prepared.tables["entity"]
-    # The chunk describes Q1, so its statements need not mention it; others are mentioned once.
-    mentions = [row for row in prepared.tables["mention"] if row[2] != "Q1"]
-    assert extract.prepared.tables["mention"] == mentions
+    assert extract.prepared.processed == prepared.processed
+    for name in ("entity", "influence", "authorship"):
+        write = row_writer(STAGED[name].types)
+        written = [row for _, row in numbered_rows(extract.prepared.written[name])]
+        assert sorted(written) == sorted(map(write, prepared.tables[name]))
+    # The chunk describes Q1, so its statements need not mention it.
+    mentioned = {(id_, kind) for _, id_, _, kind, *_ in prepared.tables["mention"] if id_ != 1}
+    assert {(number, kind) for kind, found in extract.mentions.items() for number in found.numbers} == mentioned
 
 
 @pytest.mark.parametrize("suffix", ["json", "json.gz"])
@@ -229,10 +241,6 @@ async def test_run_does_not_go_on_with_another_file(engine: AsyncEngine, tmp_pat
         await pipeline.resume(engine, WikidataDump(location, workers=0), Options(), 1)
 
 
-class Killed(BaseException):
-    """Ends a run as a kill would: nothing catches it, and what was not committed is lost."""
-
-
 @pytest.fixture(scope="module")
 def big(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A dump of three passes with all that is odd in it."""
@@ -259,33 +267,13 @@ async def uninterrupted(big: str, clone: Clone, migrated: str) -> list[list[tupl
     return found
 
 
-def dying(batches: int) -> Callable[[Progress], None]:
-    """Make a watch that kills after so many batches, or as publishing begins when there are not so many."""
-    seen = iter(range(batches))
-
-    def watch(progress: Progress) -> None:
-        if next(seen, None) is None or progress.stage == "publishing":
-            raise Killed
-
-    return watch
-
-
-@pytest.mark.parametrize("seed", range(10))
 async def test_killed_runs_resume_to_the_same_tables(
-    engine: AsyncEngine,
-    big: str,
-    uninterrupted: list[list[tuple[Any, ...]]],
-    monkeypatch: pytest.MonkeyPatch,
-    seed: int,
+    engine: AsyncEngine, database: str, big: str, uninterrupted: list[list[tuple[Any, ...]]]
 ) -> None:
-    chance = random.Random(seed)
-    monkeypatch.setattr(lines, "CHUNK_BYTES", 60_000)
-    with pytest.raises(Killed):
-        await load(engine, big, watch=dying(chance.randrange(28)))
-    options = Options(watch=dying(chance.randrange(14)))
-    with pytest.raises(Killed):
-        await pipeline.resume(engine, WikidataDump(big, workers=0), options, 1)
-    await pipeline.resume(engine, WikidataDump(big, workers=0), Options(), 1)
+    command = [sys.executable, "-m", "tests.kill_dump", big, "20261120"]
+    environment = os.environ | {"DATABASE_URL": database}
+    done = await asyncio.to_thread(subprocess.run, command, env=environment, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (KILLS, "")
     assert await contents(engine) == uninterrupted
 
 

@@ -31,14 +31,16 @@ def die(number: int) -> int:
 
 @pytest.mark.parametrize("count", [0, 2])
 async def test_results_come_in_order(count: int) -> None:
-    async with Workers(square, count) as workers:
-        assert [pair async for pair in workers.map(numbers(30))] == [(number, number**2) for number in range(30)]
+    async with Workers[int, int](count) as workers:
+        assert [pair async for pair in workers.map(square, numbers(30))] == [
+            (number, number**2) for number in range(30)
+        ]
 
 
 async def test_killed_worker_costs_nothing() -> None:
     found = []
-    async with Workers(square, 2) as workers:
-        async for _, result in workers.map(numbers(40)):
+    async with Workers[int, int](2) as workers:
+        async for _, result in workers.map(square, numbers(40)):
             found.append(result)
             if result in (0, 100, 900):
                 os.kill(workers.pids[0], signal.SIGKILL)
@@ -47,21 +49,29 @@ async def test_killed_worker_costs_nothing() -> None:
 
 async def test_item_that_kills_every_worker_is_given_up() -> None:
     with pytest.raises(SourceError, match="3 worker processes died"):
-        async with Workers(die, 1) as workers:
-            assert [pair async for pair in workers.map(numbers(1))] == []
+        async with Workers[int, int](1) as workers:
+            assert [pair async for pair in workers.map(die, numbers(1))] == []
 
 
 @pytest.mark.parametrize("count", [0, 1])
 async def test_error_of_the_work_is_raised(count: int) -> None:
     with pytest.raises(ValueError, match="no 0"):
-        async with Workers(refuse, count) as workers:
-            assert [pair async for pair in workers.map(numbers(3))] == []
+        async with Workers[int, int](count) as workers:
+            assert [pair async for pair in workers.map(refuse, numbers(3))] == []
+
+
+async def test_processes_take_up_other_work() -> None:
+    async with Workers[int, int](2) as workers:
+        for work in (square, abs, square):
+            assert [result async for _, result in workers.map(work, numbers(5))] == [
+                work(number) for number in range(5)
+            ]
 
 
 async def test_no_process_is_left() -> None:
-    async with Workers(square, 2) as workers:
+    async with Workers[int, int](2) as workers:
         pids = workers.pids
-        async for _ in workers.map(numbers(9)):
+        async for _ in workers.map(square, numbers(9)):
             break
     for pid in pids:
         with pytest.raises(ProcessLookupError):

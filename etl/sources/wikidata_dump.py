@@ -8,11 +8,12 @@ read once: what it only names stays a stub.
 import os
 import re
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
 from itertools import pairwise
 from typing import Any
 
+from db.binary_copy import row_writer
 from db.models.atlas import Kind
 from etl.atlas import KEY_COLUMNS, AtlasLoad
 from etl.entity_lines import ENTITIES, SOURCE, Extract, LineReader, first_number, transform
@@ -21,7 +22,8 @@ from etl.item_set import ItemSet
 from etl.lines import Chunk, Layout, read_chunks, sniff
 from etl.source import Batch, Checkpoint, RawRow, Source, SourceError
 from etl.staging import Staging, Transactions
-from etl.wikidata import DEFAULT_LANGUAGES, RELATION_PROPERTIES, WIKIDATA, provenance_of
+from etl.statement_rows import TABLES
+from etl.wikidata import DEFAULT_LANGUAGES, RELATION_PROPERTIES, WIKIDATA, mention, provenance_of
 from etl.workers import Workers
 
 MAX_PASSES = 4
@@ -94,12 +96,13 @@ class WikidataDump(Source):
                 raise SourceError(f"{file.name} is not the file the run began with: start anew")
             position, self._left_out = checkpoint, Counter(checkpoint["left_out"])
             await self._recall(checkpoint["pass"])
-        while position["pass"] == 1 or self._has_wanted(position["pass"]):
-            async with aclosing(self._pass(file, layout, position)) as batches:
-                async for batch in batches:
-                    yield batch
-            position = position | {"pass": position["pass"] + 1, "offset": 0}
-            self._want()
+        async with Workers[Chunk, Extract](self._workers) as workers:
+            while position["pass"] == 1 or self._has_wanted(position["pass"]):
+                async with aclosing(self._pass(file, layout, position, workers)) as batches:
+                    async for batch in batches:
+                        yield batch
+                position = position | {"pass": position["pass"] + 1, "offset": 0}
+                self._want()
         self.notes.extend(f"left out: {count} {what}" for what, count in sorted(self._left_out.items()) if count)
 
     def _has_wanted(self, number: int) -> bool:
@@ -110,25 +113,29 @@ class WikidataDump(Source):
             return False
         return True
 
-    async def _pass(self, file: File, layout: Layout, position: Checkpoint) -> AsyncGenerator[Batch, None]:
+    async def _pass(
+        self, file: File, layout: Layout, position: Checkpoint, workers: Workers[Chunk, Extract]
+    ) -> AsyncGenerator[Batch, None]:
         reader = LineReader(self._languages, position["pass"], self._wanted if position["pass"] > 1 else None)
         chunks = read_chunks(file, layout, position["offset"])
-        async with aclosing(chunks), Workers[Chunk, Extract](reader, self._workers) as workers:
-            async for chunk, extract in workers.map(chunks):
+        async with aclosing(chunks):
+            async for chunk, extract in workers.map(reader, chunks):
                 self._known.update(extract.described)
                 self._named.update(extract.named)
-                extract.prepared.tables["mention"] = list(self._news(extract.prepared.tables["mention"]))
+                extract.prepared.written["mention"] = self._news(extract)
                 self._left_out.update(extract.left_out)
                 left_out = {what: count for what, count in self._left_out.items() if count}
                 yield Batch((), position | {"offset": chunk.end, "left_out": left_out}, extract.prepared)
 
-    def _news(self, mentions: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
-        """Leave out mentions of what was mentioned as the same kind before: most of them."""
-        for mention in mentions:
-            _, number, _, kind, *_ = mention
-            if number not in self._mentioned[kind]:
-                self._mentioned[kind].update((number,))
-                yield mention
+    def _news(self, extract: Extract) -> bytes:
+        """Write the mentions of items that no earlier chunk describes or mentions as the same kind: a few."""
+        rows = []
+        for kind, mentions in extract.mentions.items():
+            for place in self._mentioned[kind].add(mentions.numbers):
+                row = mention(mentions.numbers[place], Kind(kind))
+                rows.append(_write_mention((mentions.rows[place], *row.values)))
+            self._mentioned[kind].update(extract.settled)
+        return b"".join(rows)
 
     async def _recall(self, number: int) -> None:
         """Find out from the staged rows what was described and named before a pass and in it."""
@@ -158,6 +165,8 @@ class WikidataDump(Source):
         """Turn an item, a statement or a line into records."""
         return transform(row, self._languages)
 
+
+_write_mention = row_writer(TABLES["mention"].types)
 
 _SHARES = (*range(0, 256_000_001, 16_000_000), (1 << 63) - 1)
 """Ids are fetched by ranges: all at once, of the 130 million there are, would fill the memory."""
