@@ -1,8 +1,9 @@
 """Random operations over the schema, valid as documents; their arguments are good, at the edge, or bad."""
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from graphql import (
@@ -40,17 +41,18 @@ class Material:
 
 @dataclass(slots=True)
 class Operation:
-    """A document with its variables."""
+    """A document with its variables, and other variables to give it then."""
 
     document: str
     variables: dict[str, Any]
+    others: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class _Written:
-    """What was declared so far: variables by name with their type, default and value; fragments."""
+    """What was declared so far: variables by name with their type, default and what draws a value; fragments."""
 
-    variables: dict[str, tuple[str, str | None, Any]] = field(default_factory=dict)
+    variables: dict[str, tuple[str, str | None, Callable[[], Any]]] = field(default_factory=dict)
     fragments: dict[str, str] = field(default_factory=dict)
     used: int = 0
 
@@ -78,8 +80,11 @@ class Generator:
         )
         head = f"query Generated({declared})" if declared else "query Generated"
         document = "\n".join([f"{head} {{ {' '.join(fields)} }}", *written.fragments.values()])
-        given = {name: value for name, (_, _, value) in written.variables.items() if value is not LEFT_OUT}
-        return Operation(document, given)
+        drawn = [
+            {name: value for name, (_, _, draw) in written.variables.items() if (value := draw()) is not LEFT_OUT}
+            for _ in range(3 if written.variables else 1)
+        ]
+        return Operation(document, drawn[0], drawn[1:])
 
     def _field(
         self, chance: Random, written: _Written, parent: Any, name: str, depth: int, alias: str | None = None
@@ -142,14 +147,16 @@ class Generator:
         value = chance.random() < 0.5
         text = str(value).lower()
         if chance.random() < 0.7:
-            text = self._variable(chance, written, "Boolean!", "true" if chance.random() < 0.3 else None, value)
+            default = "true" if chance.random() < 0.3 else None
+            text = self._variable(chance, written, "Boolean!", default, lambda: chance.random() < 0.5)
         return f" @{chance.choice(['include', 'skip'])}(if: {text})"
 
-    def _variable(self, chance: Random, written: _Written, kind: str, default: str | None, value: Any) -> str:
+    def _variable(
+        self, chance: Random, written: _Written, kind: str, default: str | None, draw: Callable[[], Any]
+    ) -> str:
         name = f"v{len(written.variables)}"
-        if default is not None and chance.random() < 0.4:
-            value = LEFT_OUT
-        written.variables[name] = (kind, default, value)
+        may_miss = default is not None
+        written.variables[name] = (kind, default, lambda: LEFT_OUT if may_miss and chance.random() < 0.4 else draw())
         return f"${name}"
 
     def _arguments(self, chance: Random, written: _Written, field_name: str, definition: GraphQLField) -> list[str]:
@@ -161,13 +168,13 @@ class Generator:
                 continue
             if name in ("last", "before") and chance.random() < 0.6:
                 continue
-            value = self._value(chance, name, argument.type, order)
-            found.append(f"{name}: {self._passed(chance, written, argument, value)}")
+            draw = partial(self._value, chance, name, argument.type, order)
+            found.append(f"{name}: {self._passed(chance, written, argument, draw)}")
         return found
 
-    def _passed(self, chance: Random, written: _Written, argument: GraphQLArgument, value: Any) -> str:
+    def _passed(self, chance: Random, written: _Written, argument: GraphQLArgument, draw: Callable[[], Any]) -> str:
         """Write a value where it stands, or as a variable."""
-        literal = _literal(value, argument.type)
+        literal = _literal(draw(), argument.type)
         roll = chance.random()
         if roll < 0.5:
             return literal
@@ -175,11 +182,11 @@ class Generator:
         if isinstance(kind, GraphQLNonNull):
             if argument.default is not None and roll < 0.6:
                 # A nullable variable may stand for an argument that has a default.
-                missing = chance.choice([LEFT_OUT, LEFT_OUT, None, value])
+                missing = partial(_one_of, chance, [LEFT_OUT, LEFT_OUT, None], draw)
                 return self._variable(chance, written, str(kind.of_type), None, missing)
-            return self._variable(chance, written, str(kind), literal if roll < 0.7 else None, value)
-        value = chance.choice([value, value, value, None, LEFT_OUT])
-        return self._variable(chance, written, str(kind), literal if roll < 0.6 else None, value)
+            return self._variable(chance, written, str(kind), literal if roll < 0.7 else None, draw)
+        optional = partial(_one_of, chance, [None, LEFT_OUT], draw)
+        return self._variable(chance, written, str(kind), literal if roll < 0.6 else None, optional)
 
     def _value(self, chance: Random, name: str, kind: Any, order: str) -> Any:
         if isinstance(kind, GraphQLNonNull):
@@ -227,6 +234,10 @@ class Generator:
             found = chance.choice(self._material.names)
             return found[: chance.randrange(1, 4)] if chance.random() < 0.8 else chance.choice(["%", "_a", "\\", "É"])
         return chance.choice(["philosophy", "Philosophy", "logic", "mathematics", "sample", "wikidata", "it's"])
+
+
+def _one_of(chance: Random, instead: Sequence[Any], draw: Callable[[], Any]) -> Any:
+    return chance.choice(instead) if chance.random() < 0.4 else draw()
 
 
 def _literal(value: Any, kind: Any) -> str:

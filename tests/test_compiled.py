@@ -1,4 +1,5 @@
 from collections.abc import AsyncIterator
+from random import Random
 from typing import Any
 
 import asyncpg
@@ -34,16 +35,37 @@ async def differential(engine: AsyncEngine) -> Differential:
 
 
 @pytest.fixture(scope="module")
-async def generator(engine: AsyncEngine) -> Generator:
+async def sample_generator(engine: AsyncEngine) -> Generator:
     return Generator(SCHEMA._schema, await material(engine))
 
 
-@given(st.randoms(use_true_random=True))
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.fixture(scope="module")
+async def awkward_differential(atlas: Client) -> Differential:
+    return Differential(atlas.app.state.engine)
+
+
+@pytest.fixture(scope="module")
+async def awkward_generator(atlas: Client) -> Generator:
+    return Generator(SCHEMA._schema, await material(atlas.app.state.engine))
+
+
+GENERATED = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@given(chance=st.randoms(use_true_random=True))
+@GENERATED
 async def test_compiled_operation_answers_as_the_executor_does(
-    differential: Differential, generator: Generator, random: Any
+    differential: Differential, sample_generator: Generator, chance: Random
 ) -> None:
-    await differential.check(generator.operation(random))
+    await differential.check(sample_generator.operation(chance))
+
+
+@given(chance=st.randoms(use_true_random=True))
+@GENERATED
+async def test_so_it_does_over_awkward_data(
+    awkward_differential: Differential, awkward_generator: Generator, chance: Random
+) -> None:
+    await awkward_differential.check(awkward_generator.operation(chance))
 
 
 @pytest.mark.parametrize(
