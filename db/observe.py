@@ -37,8 +37,9 @@ def _observe_sqlalchemy(engine: AsyncEngine, tell: Callable[[Statement], None]) 
     def fail(trouble: ExceptionContext) -> None:
         started_at = getattr(trouble.execution_context, "started_at", None)
         if started_at is not None:
-            name = type(trouble.original_exception).__name__
-            tell(Statement(trouble.statement or "", time.perf_counter() - started_at, name))
+            # SQLAlchemy's adapter wraps the driver's error.
+            failure = trouble.original_exception.__cause__ or trouble.original_exception
+            tell(Statement(trouble.statement or "", time.perf_counter() - started_at, type(failure).__name__))
 
     event.listen(engine.sync_engine, "before_cursor_execute", start)
     event.listen(engine.sync_engine, "after_cursor_execute", end)

@@ -115,6 +115,10 @@ class Metrics:
     async def page(self, accept: str) -> tuple[bytes, str]:
         """Return everything in the form that an Accept header prefers, and its media type."""
         await self.totals.refresh()
+        return self.written(accept)
+
+    def written(self, accept: str) -> tuple[bytes, str]:
+        """Return the same without reading the ETL's totals anew."""
         encode, media_type = choose_encoder(accept)
         return encode(self.registry), media_type
 
