@@ -40,6 +40,9 @@ class Metrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._names: set[str] = set()
+        # Looking up a time series by its labels costs more than counting in it.
+        self._of_operation: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
+        self._of_request: dict[tuple[str, str, int], Counter] = {}
         self._requests = self._counter("http_requests", "Requests answered.", "route", "method", "status")
         self._operations = self._counter(
             "operations", "GraphQL operations, by name and outcome.", "operation", "outcome"
@@ -60,13 +63,22 @@ class Metrics:
 
     def count_request(self, route: str, method: str, status: int) -> None:
         """Count a response."""
-        self._requests.labels(route, method if method in METHODS else OTHER, str(status)).inc()
+        key = (route, method if method in METHODS else OTHER, status)
+        counter = self._of_request.get(key)
+        if counter is None:
+            counter = self._of_request[key] = self._requests.labels(*key)
+        counter.inc()
 
     def count_operation(self, name: str | None, outcome: str, seconds: float) -> None:
         """Count an operation; `outcome` is "ok" or an error's code."""
-        label = self._label(name, is_ok=outcome == "ok")
-        self._operations.labels(label, outcome).inc()
-        self._operation_seconds.labels(label).observe(seconds)
+        key = (self._label(name, is_ok=outcome == "ok"), outcome)
+        found = self._of_operation.get(key)
+        if found is None:
+            series = (self._operations.labels(*key), self._operation_seconds.labels(key[0]))
+            found = self._of_operation[key] = series
+        counter, histogram = found
+        counter.inc()
+        histogram.observe(seconds)
 
     def _label(self, name: str | None, *, is_ok: bool) -> str:
         if name is None:

@@ -5,9 +5,7 @@ import hashlib
 import logging
 import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -24,13 +22,6 @@ MAX_NAME_LENGTH = 80
 _NAME = re.compile(r"(?:[\s,\ufeff]|#[^\n\r]*[\n\r])*(?:query|mutation|subscription)[\s,]+([_A-Za-z][_0-9A-Za-z]*)")
 
 audit = logging.getLogger("graph.audit")
-
-
-@dataclass(slots=True)
-class Seen:
-    """How an operation went: "ok", or the code of its first error."""
-
-    outcome: str = OK
 
 
 class Watch:
@@ -51,25 +42,41 @@ class Watch:
         if self.tracing:
             self.tracing.close()
 
-    @contextmanager
-    def operation(self, caller: Caller, query: str | None, given_name: str | None) -> Iterator[Seen]:
-        """Measure and trace an operation, and write it into the audit log when its caller has a token."""
-        seen = Seen()
-        name = name_of(query, given_name)
-        started = time.perf_counter()
-        try:
-            with self.tracing.operation(name) if self.tracing else nullcontext():
-                yield seen
-        except asyncio.CancelledError:
-            seen.outcome = CANCELLED
-            raise
-        except BaseException:
-            seen.outcome = Code.INTERNAL
-            raise
-        finally:
-            self.metrics.count_operation(name, seen.outcome, time.perf_counter() - started)
-            if caller.subject is not None:
-                _write_audit(caller, query, name, seen.outcome)
+    def operation(self, caller: Caller, query: str | None, given_name: str | None) -> "Seen":
+        """Return what is to be entered while an operation is answered."""
+        return Seen(self, caller, query, name_of(query, given_name))
+
+
+class Seen:
+    """An operation while it is answered; whoever answers tells the outcome: "ok", or the code of the first error.
+
+    It is measured and traced, and written into the audit log when its caller has a token.
+    """
+
+    def __init__(self, watch: Watch, caller: Caller, query: str | None, name: str | None) -> None:
+        self.outcome: str = OK
+        self._watch = watch
+        self._caller = caller
+        self._query = query
+        self._name = name
+        self._span = watch.tracing.operation(name) if watch.tracing else None
+        self._started = time.perf_counter()
+
+    def __enter__(self) -> "Seen":
+        """Begin."""
+        if self._span is not None:
+            self._span.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        """End, also by an error or cancellation."""
+        if kind is not None:
+            self.outcome = CANCELLED if issubclass(kind, asyncio.CancelledError) else Code.INTERNAL
+        if self._span is not None:
+            self._span.__exit__(kind, error, trace)
+        self._watch.metrics.count_operation(self._name, self.outcome, time.perf_counter() - self._started)
+        if self._caller.subject is not None:
+            _write_audit(self._caller, self._query, self._name, self.outcome)
 
 
 def name_of(query: str | None, given: str | None) -> str | None:
