@@ -21,13 +21,14 @@ from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOpe
 from strawberry.types import ExecutionContext, ExecutionResult
 from strawberry.types.execution import PreExecutionError
 
+from db.session import one_line
 from db.statements import Readers
 from graph.access import Permissions
 from graph.cache import LARGEST_ANSWER_BYTES, NewestVersion, answer_key
 from graph.compiled.mapping import NotCompilableError
 from graph.compiled.plans import Compiler, Prepared
 from graph.context import Context
-from graph.errors import Code, RequestError, bad_input, presentable
+from graph.errors import Code, RequestError, bad_input, explain, presentable
 from graph.watch import OK
 
 logger = logging.getLogger(__name__)
@@ -183,7 +184,9 @@ class AtlasSchema(strawberry.Schema):
         except (asyncpg.QueryCanceledError, PoolTimeoutError) as error:
             return _failed(prepared, error)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, SQLAlchemyError, OSError) as error:
-            logger.warning("a compiled operation failed, the executor answers: %s", error)
+            if explain(error) is None:
+                logger.error("a compiled operation failed, the executor answers: %s", one_line(error))
+                self.compiler.refuse(prepared)
             return None
         return prepared.body(row["data"], row["cuts"])
 

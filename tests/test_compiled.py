@@ -10,9 +10,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.session import read_engine
+from graph.cache import MemoryCache
 from graph.compiled.mapping import NotCompilableError
-from graph.compiled.plans import Compiler
-from graph.execution import Compiling
+from graph.compiled.plans import Compiler, Plan
+from graph.context import Context
+from graph.execution import Compiling, Source
 from graph.schema import build
 from tests.client import Client
 from tests.differential import Differential, material
@@ -202,6 +204,20 @@ def _scanned(plan: Any) -> set[str]:
 async def test_answer_written_by_the_database_is_the_body(sample: Client) -> None:
     response = await sample.http.post("/graphql", json={"query": ENTITY, "variables": {"id": "Q9358"}})
     assert response.content == b'{"data":{"entity":{"name":"Friedrich Nietzsche"}}}'
+
+
+async def test_operation_whose_statement_fails_is_executed(sample_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    schema = build(compiling=Compiling.ALWAYS)
+    document = '{ entity(id: "Q9358") { name } }'
+    plan = schema.compiler.prepare(document, None, {})
+    schema.compiler._plans[plan.key] = Plan("SELECT 1 / 0 AS data", ())
+    engine = read_engine(sample_url, 2, 30)
+    source = Source(engine)
+    for _ in range(2):
+        answer = await schema.answer(source, Context(engine, MemoryCache(max_bytes=0)), document, None, None)
+        assert answer.body == b'{"data":{"entity":{"name":"Friedrich Nietzsche"}}}'
+    assert caplog.text.count("division by zero") == 1
+    await engine.dispose()
 
 
 async def test_compiled_statement_cannot_write(engine: AsyncEngine) -> None:

@@ -71,6 +71,7 @@ class Plan:
 class Prepared:
     """A statement with its parameters, and what its root fields are."""
 
+    key: Hashable
     sql: str
     arguments: list[Any]
     roots: dict[str, list[FieldNode]]
@@ -118,7 +119,11 @@ class Compiler:
         plan = self._plans.find(key) or self._new_plan(key, tree, requests)
         if isinstance(plan, Exception):
             raise NotCompilableError(*plan.args)
-        return Prepared(plan.sql, [values[place] for place in plan.places], tree.nodes, tree.is_nullable)
+        return Prepared(key, plan.sql, [values[place] for place in plan.places], tree.nodes, tree.is_nullable)
+
+    def refuse(self, prepared: Prepared) -> None:
+        """Have the executor answer what was prepared, from now on: its statement fails."""
+        self._plans.keep(prepared.key, NotCompilableError("its statement failed"))
 
     def _new_plan(self, key: Hashable, tree: Tree, requests: list[Any]) -> Plan | Exception:
         times = (self._seen.find(key) or 0) + 1
