@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 
 from db.embedded import database
 from db.errors import AtlasError, ConfigurationError
-from db.settings import Settings
+from db.settings import SECRETS, Settings
 from db.signals import holding_signals
 
 INTERRUPTED = 130
@@ -45,6 +45,8 @@ with DATABASE_URL that database is used instead and none is started. Ctrl-C or S
 \b
 Environment, which the options override:
 {chr(10).join(_explain(name, field) for name, field in Settings.model_fields.items())}
+
+Secrets can be in files: {", ".join(f"{variable}_FILE" for variable in SECRETS.values())} name them.
 
 \b
 Exit codes: 0 stopped on request, 1 could not start or serve (one line on stderr says why),

@@ -10,6 +10,7 @@ from graph.request_ids import HEADER
 from graph.rest_answers import DataAnswer, HealthAnswer, ReadyAnswer, StatsAnswer
 from graph.rest_parameters import DataParameters, NoParameters
 
+TOKEN = "token"
 REFERENCE = "#/components/schemas/{model}"
 ABOUT = "Records of any source and statistics, over plain HTTP. The graph, and everything else, is at `POST /graphql`."
 
@@ -42,6 +43,7 @@ _ENDPOINTS = (
 )
 _MEANINGS = {
     400: "A parameter cannot be used",
+    401: "The bearer token does not hold",
     503: "The database cannot answer at the moment",
     504: "The query took too long in the database",
 }
@@ -63,14 +65,16 @@ def document() -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {"title": "Chronos Atlas", "version": "1", "description": ABOUT},
+        # A token is optional.
+        "security": [{}, {TOKEN: []}],
         "paths": paths,
-        "components": {"schemas": schemas},
+        "components": {"schemas": schemas, "securitySchemes": {TOKEN: {"type": "http", "scheme": "bearer"}}},
     }
 
 
 def _operation(endpoint: _Endpoint, asked: dict[str, Any]) -> dict[str, Any]:
     responses = {"200": _response("The answer", endpoint.answer)}
-    for status in endpoint.failures:
+    for status in (401, *endpoint.failures):
         answer = endpoint.unavailable if status == 503 else ErrorAnswer
         responses[str(status)] = _response(_MEANINGS[status], answer)
     parameters = [_parameter(name, schema) for name, schema in asked.get("properties", {}).items()]
