@@ -33,6 +33,9 @@ from graph.watch import OK
 
 logger = logging.getLogger(__name__)
 
+# Syntax errors and names that do not exist, too large or complex: whatever the parameters, it will fail again.
+_WRONG_STATEMENTS = ("42", "54")
+
 
 class Compiling(Enum):
     """Which operations are compiled; the others, and those that cannot be, are executed."""
@@ -186,6 +189,7 @@ class AtlasSchema(strawberry.Schema):
         except (asyncpg.PostgresError, asyncpg.InterfaceError, SQLAlchemyError, OSError) as error:
             if explain(error) is None:
                 logger.error("a compiled operation failed, the executor answers: %s", one_line(error))
+            if str(getattr(error, "sqlstate", "")).startswith(_WRONG_STATEMENTS):
                 self.compiler.refuse(prepared)
             return None
         return prepared.body(row["data"], row["cuts"])

@@ -281,6 +281,8 @@ def _list(
 
 
 def _kind(name: str) -> ColumnElement[Any]:
+    if name not in _KINDS:
+        raise NotCompilableError(f"{name} is not a kind of entity")
     return literal_column(f"'{_KINDS[name]}'::entity_kind")
 
 

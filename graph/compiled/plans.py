@@ -18,6 +18,7 @@ from graphql import (
 )
 from sqlalchemy import BindParameter, Select
 from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.sql.visitors import iterate
 from strawberry.schema.schema import validate_document
 
@@ -180,7 +181,7 @@ def _plan(tree: Tree, requests: list[Any]) -> Plan | Exception:
     try:
         filled = [fill(request, slots) for request in requests]
         return plan_of(Builder(filled).statement(tree.root))
-    except (NotCompilableError, RecursionError) as reason:
+    except (NotCompilableError, RecursionError, SQLAlchemyError) as reason:
         return NotCompilableError(str(reason))
 
 
