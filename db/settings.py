@@ -68,6 +68,10 @@ class Settings(BaseSettings):
         validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT",
         description="Where to send traces, which needs the extra `otel`: http://127.0.0.1:4318",
     )
+    documents_file: Path | None = Field(
+        default=None,
+        description="JSON object of the GraphQL documents that are answered, by their SHA-256 or name; no others are",
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -91,6 +95,7 @@ class Settings(BaseSettings):
         "jwt_issuer",
         "jwt_audience",
         "otlp_endpoint",
+        "documents_file",
         mode="before",
     )
     @classmethod

@@ -15,9 +15,11 @@ from starlette.staticfiles import StaticFiles
 
 from db.session import read_engine
 from db.settings import Settings
+from db.statements import Readers
 from graph.access import Role
+from graph.answering import Answers
 from graph.answers import JSONResponse, ParameterError, refuse, say_what_is_wrong
-from graph.cache import MemoryCache, RedisCache
+from graph.documents import Documents, read_documents
 from graph.endpoint import Endpoint
 from graph.gate import GRAPHQL_PATH, Gate, restricted
 from graph.graphiql import STATIC_DIRECTORY, STATIC_URL, graphiql_page
@@ -26,8 +28,10 @@ from graph.metrics import CountRequests, Metrics
 from graph.request_ids import HEADER, RequestIds
 from graph.rest import data, openapi, stats
 from graph.schema import schema
+from graph.shared_cache import RedisCache
 from graph.tokens import Tokens
 from graph.tracing import TraceRequests, open_tracing
+from graph.versions import NewestVersion
 from graph.watch import Watch
 
 EXAMPLE_QUERY = """\
@@ -64,23 +68,29 @@ def create_app(settings: Settings, url: str) -> Starlette:
 
     Raises ConfigurationError.
     """
-    cache = RedisCache(settings.redis_url) if settings.redis_url else MemoryCache()
+    shared = RedisCache(settings.redis_url) if settings.redis_url else None
+    documents = Documents(read_documents(settings.documents_file) if settings.documents_file else None, shared)
     tokens = Tokens(settings)
     watch = Watch(Metrics(), open_tracing(settings.otlp_endpoint))
-    if isinstance(cache, RedisCache):
-        watch.metrics.watch_pause(lambda: cache.is_paused)
+    if shared is not None:
+        watch.metrics.watch_pause(lambda: shared.is_paused)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         app.state.revisions = known_revisions()
         app.state.engine = read_engine(url, settings.pool_size, settings.statement_timeout_seconds)
-        app.state.cache = cache
+        app.state.readers = Readers(app.state.engine)
+        # The version is read also while operations have all connections of the other engine.
+        of_version = read_engine(url, 1, settings.statement_timeout_seconds)
+        app.state.answers = Answers(NewestVersion(Readers(of_version)), shared, watch.metrics)
+        app.state.documents = documents
         app.state.watch = watch
         watch.begin(app.state.engine)
         try:
             yield
         finally:
-            await app.state.cache.close()
+            await app.state.answers.close()
+            await of_version.dispose()
             await app.state.engine.dispose()
             await asyncio.to_thread(watch.close)
 
@@ -126,7 +136,7 @@ def _middleware(settings: Settings, tokens: Tokens, watch: Watch) -> list[Middle
             Middleware(
                 CORSMiddleware,
                 allow_origins=list(settings.cors_origins),
-                allow_methods=["GET", "POST"],
+                allow_methods=["GET", "HEAD", "POST"],
                 allow_headers=["Accept", "Authorization", "Content-Type", "Traceparent", HEADER],
                 expose_headers=[HEADER],
                 max_age=86_400,

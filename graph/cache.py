@@ -1,176 +1,136 @@
-"""Answers kept for as long as the data they were made from is the newest.
-
-A key holds the data version, so nothing is ever deleted and nothing stale is served. The cache is Redis when there is
-one, else the process's memory; a cache that fails costs speed, never an answer.
-"""
+"""Answers kept in the process: bytes to be sent again as they are."""
 
 import hashlib
-import math
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Protocol
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
-import asyncpg
-import orjson
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
-from sqlalchemy.exc import SQLAlchemyError
-
-from db.errors import ConfigurationError
-from db.statements import Readers
+from graph.packing import pack
+from graph.watch import OK
 
 MEMORY_BYTES = 64 * 1024 * 1024
 LARGEST_ANSWER_BYTES = 1024 * 1024
-TTL_SECONDS = 3600
-POLL_SECONDS = 0.5
-"""How long a finished run of the ETL may go unnoticed."""
-REDIS_TIMEOUT_SECONDS = 0.1
-REDIS_PAUSE_SECONDS = 5
+ENTRY_BYTES = 600
+"""About what an entry takes beside its bodies; a compressed body is taken for a quarter of the other."""
+LASTING_SECONDS = 3600.0
+"""How long an answer is kept that stays true as long as the data version stands."""
 
-
-class Cache(Protocol):
-    """Bytes by key; a value may be gone at any time. The level is its name in metrics."""
-
-    level: str
-
-    async def get(self, key: str) -> bytes | None:
-        """Return the value, or None."""
-
-    async def set(self, key: str, value: bytes) -> None:
-        """Keep a value."""
-
-    async def close(self) -> None:
-        """Let go of connections."""
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
-    """The version of the data, and when it rose: two databases that share a Redis may have the same number."""
+class Answer:
+    """The body of a response, whether anything was executed for it, and "ok" or the code of its first error.
 
-    number: int
-    raised_at: datetime
+    It may be given out again for `ttl_seconds`, if the data version stands.
+    """
 
-
-class NewestVersion:
-    """The version of the data, read again when what is known of it is older than `POLL_SECONDS`."""
-
-    def __init__(self, readers: Readers) -> None:
-        self._readers = readers
-        self._known: Version | None = None
-        self._read_at = -math.inf
-
-    async def get(self) -> Version | None:
-        """Return the version, or None when it cannot be told."""
-        now = time.monotonic()
-        if now - self._read_at < POLL_SECONDS:
-            return self._known
-        # Whoever asks while it is read gets what is known.
-        self._read_at = now
-        try:
-            row = await self._readers.row("SELECT version, raised_at FROM data_version", ())
-            self._known = Version(row["version"], row["raised_at"])
-        except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, AssertionError):
-            self._known, self._read_at = None, -math.inf
-        except BaseException:
-            self._read_at = -math.inf
-            raise
-        return self._known
+    body: bytes
+    was_executed: bool = True
+    outcome: str = OK
+    ttl_seconds: float = LASTING_SECONDS
 
 
-def answer_key(
-    version: Version, schema: str, query: str, variables: object, operation_name: str | None, role: str = ""
-) -> str:
-    """Return the key of an operation's answer at a data version, under a schema told by its text or digest."""
-    parts = (
-        version.raised_at.isoformat().encode(),
-        schema.encode(),
-        query.encode("utf-8", "surrogatepass"),
-        orjson.dumps(variables, option=orjson.OPT_SORT_KEYS),
-        (operation_name or "").encode(),
-        role.encode(),
-    )
-    digest = hashlib.blake2b(digest_size=20)
-    for part in parts:
-        digest.update(len(part).to_bytes(8))
-        digest.update(part)
-    return f"atlas:{version.number}:{digest.hexdigest()}"
+@dataclass(slots=True)
+class Kept:
+    """An answer without errors, made from a version of the data; `made_at` is in seconds since 1970."""
+
+    body: bytes
+    version: str
+    made_at: float
+    ttl_seconds: float
+    _packed: bytes | None = field(default=None, repr=False)
+
+    @property
+    def size(self) -> int:
+        """Return about how many bytes it takes in memory, with the compressed body that may come later."""
+        return ENTRY_BYTES + len(self.body) * 5 // 4
+
+    @property
+    def age_seconds(self) -> float:
+        """Return how old it is."""
+        return max(0.0, time.time() - self.made_at)
+
+    @property
+    def is_lasting(self) -> bool:
+        """Tell whether it is true as long as the data version stands."""
+        return self.ttl_seconds >= LASTING_SECONDS
+
+    @property
+    def is_good(self) -> bool:
+        """Tell whether it may still be given out, if the data version stands."""
+        return self.age_seconds < self.ttl_seconds
+
+    def packed(self) -> bytes:
+        """Return the body compressed; that is done once."""
+        if self._packed is None:
+            self._packed = pack(self.body)
+        return self._packed
+
+
+class Recent(OrderedDict[K, V], Generic[K, V]):
+    """The entries used last, up to a number of them."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self._size = size
+
+    def find(self, key: K) -> V | None:
+        """Return the entry, or None."""
+        found = self.get(key)
+        if found is not None:
+            self.move_to_end(key)
+        return found
+
+    def keep(self, key: K, value: V) -> None:
+        """Keep an entry, at the cost of the one that was not used for longest."""
+        self[key] = value
+        if len(self) > self._size:
+            self.popitem(last=False)
 
 
 class MemoryCache:
-    """The answers used last, up to a number of bytes."""
-
-    level = "memory"
+    """The answers used last, up to a number of bytes; one for a request, whatever the data version."""
 
     def __init__(self, max_bytes: int = MEMORY_BYTES) -> None:
         self._max_bytes = max_bytes
         self._size = 0
-        self._values: OrderedDict[str, bytes] = OrderedDict()
+        self._entries: OrderedDict[str, Kept] = OrderedDict()
 
-    async def get(self, key: str) -> bytes | None:
-        """Return the value, or None."""
-        if key not in self._values:
-            return None
-        self._values.move_to_end(key)
-        return self._values[key]
+    def __len__(self) -> int:
+        """Return how many answers there are."""
+        return len(self._entries)
 
-    async def set(self, key: str, value: bytes) -> None:
-        """Keep a value, at the cost of those that were not used for longest."""
-        self._size += len(value) - len(self._values.pop(key, b""))
-        self._values[key] = value
+    def get(self, key: str) -> Kept | None:
+        """Return the answer, or None."""
+        kept = self._entries.get(key)
+        if kept is not None:
+            self._entries.move_to_end(key)
+        return kept
+
+    def set(self, key: str, kept: Kept) -> None:
+        """Keep an answer, at the cost of those that were not used for longest."""
+        if (old := self._entries.pop(key, None)) is not None:
+            self._size -= old.size
+        self._entries[key] = kept
+        self._size += kept.size
         while self._size > self._max_bytes:
-            _, dropped = self._values.popitem(last=False)
-            self._size -= len(dropped)
+            _, dropped = self._entries.popitem(last=False)
+            self._size -= dropped.size
 
-    async def close(self) -> None:
-        """Do nothing: there are no connections."""
+    def clear(self) -> None:
+        """Forget everything."""
+        self._entries.clear()
+        self._size = 0
 
 
-class RedisCache:
-    """A Redis that several processes share; while it does not answer, it is left alone for some seconds."""
-
-    level = "redis"
-
-    def __init__(self, url: str) -> None:
-        try:
-            self._redis = Redis.from_url(
-                url,
-                socket_timeout=REDIS_TIMEOUT_SECONDS,
-                socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
-                retry=Retry(NoBackoff(), 0),
-            )
-        except ValueError as error:
-            raise ConfigurationError("REDIS_URL cannot be read: expected redis://host:6379/0") from error
-        self._paused_until = 0.0
-
-    @property
-    def is_paused(self) -> bool:
-        """Tell whether it is left alone at the moment."""
-        return time.monotonic() < self._paused_until
-
-    async def get(self, key: str) -> bytes | None:
-        """Return the value, or None."""
-        if self.is_paused:
-            return None
-        try:
-            value = await self._redis.get(key)
-            return value if isinstance(value, bytes) else None
-        except (RedisError, OSError, TimeoutError):
-            self._paused_until = time.monotonic() + REDIS_PAUSE_SECONDS
-            return None
-
-    async def set(self, key: str, value: bytes) -> None:
-        """Keep a value for an hour at most."""
-        if self.is_paused:
-            return
-        try:
-            await self._redis.set(key, value, ex=TTL_SECONDS)
-        except (RedisError, OSError, TimeoutError):
-            self._paused_until = time.monotonic() + REDIS_PAUSE_SECONDS
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._redis.aclose()
+def digest(*parts: bytes) -> bytes:
+    """Return a digest that tells apart all sequences of parts."""
+    found = hashlib.blake2b(digest_size=20)
+    for part in parts:
+        found.update(len(part).to_bytes(8))
+        found.update(part)
+    return found.digest()

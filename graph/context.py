@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.session import ReadSession
 from graph.access import ANYONE, Caller
-from graph.cache import Cache
+from graph.cache import LASTING_SECONDS
 from graph.dataloaders import Loaders
 from graph.metrics import Metrics
 from graph.watch import Watch
@@ -17,13 +17,12 @@ from graph.watch import Watch
 class Context:
     """The state of one operation; it takes a database connection at its first read."""
 
-    def __init__(self, engine: AsyncEngine, cache: Cache, caller: Caller = ANYONE, watch: Watch | None = None) -> None:
+    def __init__(self, engine: AsyncEngine, caller: Caller = ANYONE, watch: Watch | None = None) -> None:
         self.engine = engine
-        self.cache = cache
         self.caller = caller
         self.watch = watch or Watch(Metrics())
         self.truncated: list[dict[str, Any]] = []
-        self.is_lasting = True
+        self.ttl_seconds = LASTING_SECONDS
         self._origin: Context | None = None
 
     @cached_property
@@ -40,15 +39,18 @@ class Context:
 
     def fresh(self) -> "Context":
         """Return the context of another operation over the same database."""
-        context = Context(self.engine, self.cache, self.caller, self.watch)
+        context = Context(self.engine, self.caller, self.watch)
         context._origin = self
         return context
 
-    def may_change(self) -> None:
-        """Have the answer not kept: it tells what can change while the data version stays, such as a run's progress."""
-        self.is_lasting = False
+    def may_change(self, ttl_seconds: float = 0) -> None:
+        """Have the answer kept no longer than so: it tells what can change while the data version stays.
+
+        Such as a run's progress; without a time, the answer is not kept at all.
+        """
+        self.ttl_seconds = min(self.ttl_seconds, ttl_seconds)
         if self._origin is not None:
-            self._origin.may_change()
+            self._origin.may_change(ttl_seconds)
 
     def tell_cut(self, path: list[str | int], limit: int) -> None:
         """Have the response say, in `extensions.truncated`, that a list was cut."""

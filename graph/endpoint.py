@@ -1,152 +1,136 @@
-"""GraphQL over HTTP (https://graphql.github.io/graphql-over-http/draft/): requests and their answers."""
+"""GraphQL over HTTP (https://graphql.github.io/graphql-over-http/draft/): from a request to its answer."""
 
-from collections.abc import Callable, Mapping
-from functools import lru_cache
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
-import orjson
+from starlette.datastructures import State
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.requests import ClientDisconnect
+from starlette.responses import HTMLResponse
 from starlette.types import Receive, Scope, Send
-from strawberry.http.parse_content_type import parse_content_type
 
-from graph.answers import STATUSES
+from graph.access import Caller
+from graph.answering import Answers, Found
+from graph.asked import JSON, Asked, read_body, read_url
+from graph.cache import Answer, Recent, digest
 from graph.context import Context
-from graph.errors import Code
-from graph.execution import AtlasSchema, Source
-from graph.gate import caller_of
+from graph.documents import Documents
+from graph.errors import Code, RequestError
+from graph.execution import AtlasSchema
+from graph.replies import METHODS, Reply, etag_of, with_extension
 
-JSON = "application/json"
-GRAPHQL_JSON = "application/graphql-response+json"
+MAX_KNOWN = 2_048
+MAX_KNOWN_BYTES = 4_096
+"""Requests up to this size are known again without being read."""
 
-EXAMPLE = '{"query": "{ dataVersion { version } }"}'
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A request that was read: its document, and its key but for the caller's scope."""
+
+    asked: Asked
+    query: str | None
+    key: bytes | None
+
+    @property
+    def is_to_be_remembered(self) -> bool:
+        """Tell whether the document was sent with its name."""
+        return self.asked.query is not None and self.asked.document_name is not None
+
+    def scoped(self, caller: Caller) -> str | None:
+        """Return the key of the request by all callers who may see the same."""
+        if self.key is None:
+            return None
+        scope = caller.role.name if caller.may_introspect else f"{caller.role.name} without introspection"
+        return digest(self.key, scope.encode()).hex()
 
 
 class Endpoint:
-    """The GraphQL endpoint; the app's state must hold engine, cache and watch while it serves.
+    """The GraphQL endpoint; the app's state must hold `engine`, `readers`, `answers`, `documents` and `watch`.
 
     Without a page, there is no GraphiQL.
     """
 
     def __init__(self, schema: AtlasSchema, page: Callable[[], str] | None) -> None:
         self._schema = schema
+        self._digest = digest(schema.as_str().encode())
         self._page = page
-        self._source: Source | None = None
+        self._known: Recent[tuple[bytes | None, bytes], Known] = Recent(MAX_KNOWN)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; what is not one of GraphQL gets an error in GraphQL's form."""
-        request = Request(scope, receive)
+        reply = Reply(scope, send)
         try:
-            response = await self._answer(request)
+            known = await self._read(scope, receive, reply)
+            if known.query:
+                await self._answer(scope, known, known.query, reply)
+            elif self._page is not None and reply.is_for_a_person:
+                await HTMLResponse(self._page(), headers={"vary": "accept"})(scope, receive, send)
+            else:
+                raise HTTPException(400, "the request has no query: give a GraphQL document as `query`")
         except HTTPException as refusal:
-            response = _refuse(request, refusal)
-        await response(scope, receive, send)
+            await reply.refuse(refusal.detail, Code.BAD_INPUT, refusal.status_code)
+        except RequestError as refusal:
+            code = Code((refusal.extensions or {})["code"])
+            await reply.refuse(refusal.message, code, 200 if reply.media_type == JSON else 400)
 
-    async def _answer(self, request: Request) -> Response:
-        if request.method == "POST":
-            data = await _posted(request)
-        elif request.method == "GET":
-            if self._page is not None and _is_for_a_person(request):
-                return HTMLResponse(self._page(), headers={"vary": "accept"})
-            data = _in_url(request)
+    async def _answer(self, scope: Scope, known: Known, query: str, reply: Reply) -> None:
+        state, caller = scope["app"].state, scope["state"]["caller"]
+        key = known.scoped(caller)
+        with state.watch.operation(caller, query, known.asked.operation_name) as seen:
+            if (etag := await _unchanged(state.answers, key, reply)) is not None:
+                await reply.not_modified(etag)
+                return
+            found: Found = await state.answers.find(key, partial(self._make, state, caller, known, query))
+            seen.outcome = found.outcome
+        if known.is_to_be_remembered and found.was_executed:
+            await state.documents.keep(known.asked.document_name, query)
+        if known.asked.tells_cache:
+            body = with_extension(found.body, "cache", found.told())
+            await reply.once(body, found.was_executed, found.outcome)
+        elif found.kept is not None and key is not None:
+            await reply.kept(found.kept, key)
         else:
-            raise HTTPException(405, f"the method is {request.method}: send GET or POST")
-        _member(data, "extensions", dict, "an object")
-        state = request.app.state
-        if self._source is None or self._source.readers.engine is not state.engine:
-            self._source = Source(state.engine)
-        answer = await self._schema.answer(
-            self._source,
-            Context(state.engine, state.cache, caller_of(request), state.watch),
-            _member(data, "query", str, "a string"),
-            _member(data, "variables", dict, "an object"),
-            _member(data, "operationName", str, "a string") or None,
-        )
-        media_type = accepted_media_type(request.headers.get("accept", ""))
-        # 400 is only for GraphQL's own media type: clients of plain JSON look for errors in the body.
-        status = 200 if answer.was_executed or media_type == JSON else _not_executed(answer.outcome)
-        return _respond(answer.body, status, media_type)
+            await reply.once(found.body, found.was_executed, found.outcome)
+
+    async def _make(self, state: State, caller: Caller, known: Known, query: str) -> Answer:
+        context = Context(state.engine, caller, state.watch)
+        asked = known.asked
+        return await self._schema.answer(state.readers, context, query, asked.variables, asked.operation_name)
+
+    async def _read(self, scope: Scope, receive: Receive, reply: Reply) -> Known:
+        """Read a request, or know it again."""
+        method = scope["method"]
+        if method not in METHODS:
+            raise HTTPException(405, f"the method is {method}: send GET or POST")
+        content_type = reply.headers.get(b"content-type", b"") if method == "POST" else None
+        text: bytes = scope["query_string"] if content_type is None else await _body(receive)
+        if (known := self._known.find((content_type, text))) is not None:
+            return known
+        asked = read_url(text) if content_type is None else read_body(content_type.decode("latin-1"), text)
+        documents: Documents = scope["app"].state.documents
+        query = await documents.find(asked.query, asked.document_name)
+        known = Known(asked, query, asked.key(self._digest, query) if query else None)
+        if len(text) <= MAX_KNOWN_BYTES:
+            self._known.keep((content_type, text), known)
+        return known
 
 
-@lru_cache(maxsize=256)
-def accepted_media_type(accept: str) -> str:
-    """Return the one of GraphQL's two media types that an Accept header prefers; JSON when it names none."""
-    best, best_quality = JSON, 0.0
-    for part in accept.split(","):
-        name, _, parameters = part.partition(";")
-        quality = _quality(parameters)
-        if name.strip().lower() in (JSON, GRAPHQL_JSON) and quality > best_quality:
-            best, best_quality = name.strip().lower(), quality
-    return best
+async def _unchanged(answers: Answers, key: str | None, reply: Reply) -> bytes | None:
+    """Return the ETag of what the client has, when the data version tells that it is still right."""
+    if key is None or not reply.is_conditional or (version := await answers.newest.get()) is None:
+        return None
+    etag = etag_of(key, version)
+    return etag if reply.has(etag) else None
 
 
-def _quality(parameters: str) -> float:
-    for parameter in parameters.split(";"):
-        name, _, value = parameter.partition("=")
-        if name.strip() == "q":
-            try:
-                return float(value)
-            except ValueError:
-                return 0.0
-    return 1.0
-
-
-def _is_for_a_person(request: Request) -> bool:
-    """Tell browsers that bring no query: they get GraphiQL."""
-    return "query" not in request.query_params and "text/html" in request.headers.get("accept", "")
-
-
-async def _posted(request: Request) -> Mapping[str, Any]:
-    content_type = request.headers.get("content-type", "")
-    if content_type != JSON:
-        _check_media_type(content_type)
-    data = _read_json(await request.body())
-    if not isinstance(data, dict):
-        raise HTTPException(400, 'the body must be a JSON object: {"query": "…", "variables": {…}}')
-    return data
-
-
-def _in_url(request: Request) -> Mapping[str, Any]:
-    data: dict[str, Any] = dict(request.query_params)
-    for name in ("variables", "extensions"):
-        if name in data:
-            data[name] = _read_json(data[name])
-    return data
-
-
-def _not_executed(outcome: str) -> int:
-    return STATUSES[Code.FORBIDDEN] if outcome == Code.FORBIDDEN else 400
-
-
-def _read_json(text: str | bytes) -> object:
-    try:
-        return orjson.loads(text)
-    except ValueError as error:
-        raise HTTPException(400, f"the request is not valid JSON in UTF-8: send an object such as {EXAMPLE}") from error
-
-
-def _check_media_type(content_type: str) -> None:
-    media_type, parameters = parse_content_type(content_type) if content_type.strip() else ("", {})
-    if media_type.lower() != JSON or parameters.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
-        raise HTTPException(415, f"the body's Content-Type is {content_type[:60]!r}: send {JSON} in UTF-8")
-
-
-def _member(data: Mapping[str, Any], name: str, kind: type, wanted: str) -> Any:
-    value = data.get(name)
-    if value is not None and not isinstance(value, kind):
-        raise HTTPException(400, f"{name} must be {wanted} or null, not {type(value).__name__}")
-    return value
-
-
-def _refuse(request: Request, refusal: HTTPException) -> Response:
-    body = {"errors": [{"message": refusal.detail, "extensions": {"code": Code.BAD_INPUT.value}}]}
-    accepted = accepted_media_type(request.headers.get("accept", ""))
-    response = _respond(orjson.dumps(body), refusal.status_code, accepted)
-    if refusal.status_code == 405:
-        response.headers["allow"] = "GET, POST"
-    return response
-
-
-def _respond(body: bytes, status: int, media_type: str) -> Response:
-    return Response(body, status, media_type=f"{media_type}; charset=utf-8", headers={"vary": "accept"})
+async def _body(receive: Receive) -> bytes:
+    body: bytes = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += message.get("body", b"")
+        if not message.get("more_body", False):
+            return body

@@ -1,9 +1,7 @@
-"""Operations and their answers: from the cache, from a compiled statement, or from Strawberry's executor."""
+"""Operations and their answers: from a compiled statement, or from Strawberry's executor."""
 
-import hashlib
 import logging
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 from typing import Any
@@ -14,7 +12,6 @@ import strawberry
 from graphql import GraphQLError, OperationDefinitionNode
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncEngine
 from strawberry.exceptions import MissingQueryError
 from strawberry.extensions import SchemaExtension
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
@@ -24,12 +21,11 @@ from strawberry.types.execution import PreExecutionError
 from db.session import one_line
 from db.statements import Readers
 from graph.access import Permissions
-from graph.cache import LARGEST_ANSWER_BYTES, NewestVersion, answer_key
+from graph.cache import Answer
 from graph.compiled.mapping import NotCompilableError
 from graph.compiled.plans import Compiler, Prepared
 from graph.context import Context
 from graph.errors import Code, RequestError, bad_input, explain, presentable
-from graph.watch import OK
 
 logger = logging.getLogger(__name__)
 
@@ -44,23 +40,6 @@ class Compiling(Enum):
     SEEN_BEFORE = "seen before"
     """Compiling costs more than it saves on an operation that never comes again."""
     ALWAYS = "always"
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The body of a response, whether anything was executed for it, and "ok" or the code of its first error."""
-
-    body: bytes
-    was_executed: bool = True
-    outcome: str = OK
-
-
-class Source:
-    """Where the answers of a database come from: connections for compiled operations, and the data's version."""
-
-    def __init__(self, engine: AsyncEngine) -> None:
-        self.readers = Readers(engine)
-        self.newest = NewestVersion(self.readers)
 
 
 class OperationScope(SchemaExtension):
@@ -101,79 +80,32 @@ class AtlasSchema(strawberry.Schema):
 
     async def answer(
         self,
-        source: Source,
+        readers: Readers,
         context: Context,
-        query: str | None,
+        query: str,
         variables: dict[str, Any] | None,
         operation_name: str | None,
     ) -> Answer:
-        """Answer an operation; never raises for what a client sent."""
-        with context.watch.operation(context.caller, query, operation_name) as seen:
-            try:
-                # Before the cache: an answer made for one caller is not for every other.
-                self.permissions.check(context.caller, query or "", operation_name)
-            except RequestError as refusal:
-                errors = presentable([refusal], is_before_execution=True)
-                answer = _answered(PreExecutionError(data=None, errors=errors))
-            else:
-                answer = await self._answer(source, context, query, variables, operation_name)
-            seen.outcome = answer.outcome
-            return answer
-
-    async def _answer(
-        self,
-        source: Source,
-        context: Context,
-        query: str | None,
-        variables: dict[str, Any] | None,
-        operation_name: str | None,
-    ) -> Answer:
-        scope = context.caller.role.name
-        key = await self._key(source, query, variables, operation_name, scope) if query else None
-        if key and (kept := await self._kept(context, key)) is not None:
-            return Answer(kept)
-        made = await self._compiled(source, query, variables, operation_name) if query else None
+        """Compute the answer to an operation; never raises for what a client sent."""
+        try:
+            self.permissions.check(context.caller, query, operation_name)
+        except RequestError as refusal:
+            errors = presentable([refusal], is_before_execution=True)
+            return _answered(PreExecutionError(data=None, errors=errors), 0)
+        made = await self._compiled(readers, query, variables, operation_name)
         if made is None:
             made = await self.execute(
                 query, variable_values=variables, context_value=context, operation_name=operation_name
             )
-        if isinstance(made, ExecutionResult):
-            answer = _answered(made)
-            if made.errors or not context.is_lasting:
-                return answer
-        else:
-            answer = Answer(made)
-        if key and len(answer.body) <= LARGEST_ANSWER_BYTES:
-            await context.cache.set(key, answer.body)
-        return answer
-
-    async def _kept(self, context: Context, key: str) -> bytes | None:
-        kept = await context.cache.get(key)
-        context.watch.metrics.count_cache_read(context.cache.level, is_hit=kept is not None)
-        return kept
+        return _answered(made, context.ttl_seconds) if isinstance(made, ExecutionResult) else Answer(made)
 
     @cached_property
     def permissions(self) -> Permissions:
         """The roles that fields need."""
         return Permissions(self._schema)
 
-    async def _key(
-        self, source: Source, query: str, variables: dict[str, Any] | None, name: str | None, scope: str
-    ) -> str | None:
-        """Return the operation's key at the newest data version, or None when that cannot be told."""
-        version = await source.newest.get()
-        try:
-            return None if version is None else answer_key(version, self._digest, query, variables, name, scope)
-        except TypeError:
-            # Executing the operation meets the same trouble, and tells it.
-            return None
-
-    @cached_property
-    def _digest(self) -> str:
-        return hashlib.blake2b(self.as_str().encode(), digest_size=20).hexdigest()
-
     async def _compiled(
-        self, source: Source, query: str, variables: dict[str, Any] | None, name: str | None
+        self, readers: Readers, query: str, variables: dict[str, Any] | None, name: str | None
     ) -> bytes | ExecutionResult | None:
         """Return the body of a compiled operation's response, its failure, or None when the executor must answer."""
         if self._compiling is Compiling.NEVER:
@@ -183,7 +115,7 @@ class AtlasSchema(strawberry.Schema):
         except NotCompilableError:
             return None
         try:
-            row = await source.readers.row(prepared.sql, prepared.arguments)
+            row = await readers.row(prepared.sql, prepared.arguments)
         except (asyncpg.QueryCanceledError, PoolTimeoutError) as error:
             return _failed(prepared, error)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, SQLAlchemyError, OSError) as error:
@@ -226,9 +158,11 @@ def _failed(prepared: Prepared, error: Exception) -> ExecutionResult:
     return ExecutionResult(data=data, errors=presentable(errors, is_before_execution=False))
 
 
-def _answered(result: ExecutionResult) -> Answer:
-    outcome = (result.errors[0].extensions or {})["code"] if result.errors else OK
-    return Answer(_written(result), not isinstance(result, PreExecutionError), outcome)
+def _answered(result: ExecutionResult, ttl_seconds: float) -> Answer:
+    if not result.errors:
+        return Answer(_written(result), ttl_seconds=ttl_seconds)
+    outcome = (result.errors[0].extensions or {})["code"]
+    return Answer(_written(result), not isinstance(result, PreExecutionError), outcome, ttl_seconds=0)
 
 
 def _written(result: ExecutionResult) -> bytes:

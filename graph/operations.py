@@ -15,6 +15,9 @@ from graph.quality import RunQuality
 from graph.runs import EtlRun, duration_seconds
 from graph.scalars import BigInt
 
+STATS_TTL_SECONDS = 1
+"""Counts of the whole database are dear, and told of a moment anyway."""
+
 
 async def _run(root: strawberry.Parent[models.DataVersion], info: Info) -> models.EtlRun | None:
     return None if root.run_id is None else await info.context.loaders.runs_by_id.load(root.run_id)
@@ -160,7 +163,7 @@ class Stats:
 
 
 def _stats(info: Info) -> Stats:
-    info.context.may_change()
+    info.context.may_change(STATS_TTL_SECONDS)
     return Stats()
 
 

@@ -13,7 +13,6 @@ from starlette.applications import Starlette
 from db.settings import Settings
 from db.statements import Readers
 from graph.app import create_app
-from graph.cache import MemoryCache
 from graph.execution import Compiling
 
 COMPILING = Compiling(os.environ.get("ATLAS_TEST_COMPILING", "always"))
@@ -54,7 +53,7 @@ class Client:
     def statements(self) -> Iterator[list[str]]:
         """Collect the SQL that answers operations in the block; nothing is in the cache at its beginning."""
         collected: list[str] = []
-        self.app.state.cache = MemoryCache()
+        self.app.state.answers.memory.clear()
         read = Readers.row
 
         async def compiled(readers: Readers, sql: str, arguments: Sequence[Any]) -> Any:

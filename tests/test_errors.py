@@ -138,7 +138,7 @@ async def test_connection_comes_back_after_errors_and_cancellation(narrow: Clien
 
 
 async def test_reads_after_the_end_of_a_request_are_refused(narrow: Client) -> None:
-    context = Context(narrow.app.state.engine, narrow.app.state.cache)
+    context = Context(narrow.app.state.engine)
     session = context.session
     assert isinstance(session, ReadSession)
     await context.close()

@@ -14,7 +14,7 @@ from graph import metrics
 from graph.metrics import MAX_NAMES, OTHER, UNNAMED, Metrics
 from graph.watch import name_of
 from tests.client import Client, serving
-from tests.test_cache import redis_server
+from tests.redis_server import redis_server
 
 
 @pytest.fixture
@@ -68,8 +68,9 @@ async def test_cache_is_counted_by_level(client: Client) -> None:
     assert "atlas_cache_paused{}" not in found
 
 
+@pytest.mark.usefixtures("patient_cache")
 async def test_breaker_of_the_shared_cache_is_told(database: str, tmp_path: Path) -> None:
-    async with redis_server(tmp_path) as (url, _), serving(database, redis_url=url) as client:
+    async with redis_server(tmp_path) as server, serving(database, redis_url=server.url) as client:
         await client.answer("{ dataVersion { version } }")
         found = await read(client)
         assert (found["atlas_cache_reads_total{level=redis,result=miss}"], found["atlas_cache_paused{}"]) == (1, 0)

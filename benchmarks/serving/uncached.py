@@ -1,19 +1,20 @@
-"""The API as it is shipped, but with a cache of answers that keeps nothing."""
+"""The API as it is shipped, but every answer is computed, for one request."""
 
 import graph.app
 from graph.__main__ import app
-from graph.cache import MemoryCache
+from graph.answering import Answers, Found, Make
 
 
-class NoCache(MemoryCache):
-    """A cache that forgets at once."""
+class NoAnswers(Answers):
+    """Answers that are neither kept nor shared."""
 
-    async def set(self, key: str, value: bytes) -> None:
-        """Keep nothing."""
+    async def find(self, key: str | None, make: Make) -> Found:  # noqa: ARG002
+        """Compute the answer."""
+        return await super().find(None, make)
 
 
 if __name__ == "__main__":
     # create_app takes the class from its module when it makes the application.
-    assert vars(graph.app)["MemoryCache"] is MemoryCache
-    vars(graph.app)["MemoryCache"] = NoCache
+    assert vars(graph.app)["Answers"] is Answers
+    vars(graph.app)["Answers"] = NoAnswers
     app(prog_name="python -m benchmarks.serving.uncached")
