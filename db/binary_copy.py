@@ -30,14 +30,14 @@ def _bool(value: Any) -> bytes:
     return _NULL if value is None else b"\0\0\0\1\1" if value else b"\0\0\0\1\0"
 
 
-def _text(value: Any) -> bytes:
+def _text(value: str | None) -> bytes:
     if value is None:
         return _NULL
     encoded = value.encode()
     return _LENGTH.pack(len(encoded)) + encoded
 
 
-def _jsonb(value: Any) -> bytes:
+def _jsonb(value: str | None) -> bytes:
     if value is None:
         return _NULL
     encoded = value.encode()

@@ -29,8 +29,11 @@ if sys.platform != "win32":
 
 VERSION = 18
 SYSTEM_USER = "pgserver"
-# Recovery replays at most about max_wal_size (1 GB) of log: minutes on a slow disk.
+# Recovery replays at most about max_wal_size of log: minutes on a slow disk.
 START_LIMIT_SECONDS = 600
+# Nothing is replicated, so indexes that are built need no log; with the usual 1 GB of log the pages of a big load would
+# be written several times.
+SERVER_SETTINGS = ("wal_level=minimal", "max_wal_senders=0", "max_wal_size=4GB")
 ORPHAN_LIMIT_SECONDS = 30
 # The shortest limit is that of macOS: 104 bytes with the closing zero.
 SOCKET_PATH_BYTES = 103
@@ -195,6 +198,7 @@ class _Server:
             socket_dir = self._private_directory(SOCKET_DIR_PREFIX, None)
         program, directory = str(self._programs / "postgres"), str(self._directory)
         command = [program, "-D", directory, "-h", "", "-p", "5432", "-k", f'"{socket_dir}"']
+        command += [argument for setting in SERVER_SETTINGS for argument in ("-c", setting)]
         with self._log.open("ab") as log:
             self._log_start = log.tell()
             with holding_signals():

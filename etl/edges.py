@@ -102,7 +102,7 @@ async def _drop_misfits(session: WriteSession, staging: Staging, gone: str) -> C
 def _drawn(staging: Staging, fresh: str) -> str:
     """Return a subquery of the fresh edges that are neither rejected nor misfits."""
     return f"""
-        (SELECT * FROM {staging.accepted_of(fresh)} AS edge WHERE joins IS NULL OR NOT EXISTS (
+        (SELECT * FROM {staging.accepted_of(fresh)} AS edge WHERE NOT EXISTS (
             SELECT FROM {staging.table("misfit")} AS misfit
             WHERE misfit.row_no = edge.row_no AND misfit.type = edge.type))
     """

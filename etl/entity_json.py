@@ -46,12 +46,9 @@ def parse(entity: Json) -> Reading:
         reading = Reading(Item(number, _texts(entity.get("labels")), _texts(entity.get("descriptions"))))
         # PHP writes an empty map as an empty list.
         claims = entity.get("claims") or {}
-        for property_id in LINK_PROPERTIES:
-            if property_id in claims:
-                _read_links(reading, property_id, claims[property_id])
-        for property_id in TIME_PROPERTIES:
-            if property_id in claims:
-                _read_times(reading, property_id, claims[property_id])
+        for property_id, statements in claims.items():
+            if read := _READERS.get(property_id):
+                read(reading, property_id, statements)
     except (KeyError, TypeError, AttributeError) as error:
         raise RowError(f"not an entity as Wikidata writes it: {type(error).__name__} {error}") from error
     return reading
@@ -154,3 +151,6 @@ def _read_times(reading: Reading, property_id: str, statements: Sequence[Json]) 
             reading.bad_times.append(RowError(str(error), property_id, value.get("time")))
     if dates:
         reading.item.times[property_id] = dates
+
+
+_READERS = dict.fromkeys(LINK_PROPERTIES, _read_links) | dict.fromkeys(TIME_PROPERTIES, _read_times)

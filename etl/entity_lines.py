@@ -7,7 +7,7 @@ were only named until then.
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -112,16 +112,14 @@ class LineReader:
             return
         if reading is None:
             rows.leave_out(str(entity.get("type", "missing")), self.wanted is None)
-        elif self._is_wanted(reading):
-            rows.add(reading, entity, self.wanted is None)
+        elif self.wanted is None:
+            if relations := _relations(reading.item):
+                rows.add(reading, entity, relations)
+        elif reading.item.number in self.wanted:
+            rows.add(reading, entity, ())
 
     def _may_be_wanted(self, head: re.Match[bytes], text: bytes) -> bool:
         return bool(_RELATION.search(text)) if self.wanted is None else int(head[3]) in self.wanted
-
-    def _is_wanted(self, reading: Reading) -> bool:
-        if self.wanted is None:
-            return any(_relations(reading.item))
-        return reading.item.number in self.wanted
 
 
 def _parse(text: bytes) -> tuple[Reading | None, dict[str, Any]]:
@@ -138,13 +136,15 @@ def _parse(text: bytes) -> tuple[Reading | None, dict[str, Any]]:
     return parse(entity), entity
 
 
-def _relations(item: Item) -> Iterator[tuple[str, list[int]]]:
-    """Yield property and values of an item's statements about others."""
-    for name, values in item.links.items():
-        if name in STATEMENT_FORMS:
-            others = [value for value in values if value != item.number] if item.number in values else values
-            if others:
-                yield name, others
+def _relations(item: Item) -> list[tuple[str, list[int]]]:
+    """Return property and values of an item's statements about others."""
+    own = item.number
+    others = (
+        (name, [value for value in values if value != own])
+        for name, values in item.links.items()
+        if name in STATEMENT_FORMS
+    )
+    return [(name, values) for name, values in others if values]
 
 
 class _Rows:
@@ -171,8 +171,8 @@ class _Rows:
         if is_first_pass:
             self._extract.left_out[what] += 1
 
-    def add(self, reading: Reading, entity: dict[str, Any], is_first_pass: bool) -> None:
-        """Add an item, and in the first pass its statements; each is a row."""
+    def add(self, reading: Reading, entity: dict[str, Any], relations: Iterable[tuple[str, list[int]]]) -> None:
+        """Add an item and statements of it; each is a row."""
         item = reading.item
         self._extract.left_out["unknown values"] += reading.unknown
         self._extract.described.append(item.number)
@@ -188,15 +188,14 @@ class _Rows:
             self._extract.settled.append(item.number)
             self._count(1, 1)
             is_settled = True
-        if is_first_pass:
-            for name, others in _relations(item):
-                self._extract.named.extend(others)
-                self._count(self._statements.add(item.number, name, others, self.number, is_settled), len(others))
+        for name, others in relations:
+            self._extract.named.extend(others)
+            self._count(self._statements.add(item.number, name, others, self.number, is_settled), len(others))
 
     def _describe(self, item: Item) -> list[object]:
         record = describe(item, self._languages)
-        references = (*record.discipline_keys, *record.field_keys, *record.work_type_keys)
-        self._extract.named.extend(int(key[1:]) for key in references)
+        if references := record.discipline_keys + record.field_keys + record.work_type_keys:
+            self._extract.named.extend([int(key[1:]) for key in references])
         return [record]
 
     def _count(self, rows: int, numbers: int) -> None:

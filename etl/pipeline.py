@@ -210,6 +210,8 @@ async def _stage(
             await staging.append(session, Prepared(0, {}, prepared.rejects))
         raise
     async with transactions() as session:
+        # A crash of the server may lose the last batches, each with its checkpoint: they are then read again.
+        await session.execute("SET LOCAL synchronous_commit = off")
         await staging.append(session, prepared)
         await runs.reach(session, staging.run_id, batch.checkpoint, processed)
     progress.failed, progress.processed = failed, processed

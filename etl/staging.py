@@ -44,7 +44,8 @@ class StagedTable:
     @property
     def types(self) -> tuple[str, ...]:
         """The SQL types of the staging table's columns."""
-        columns, dialect = Base.metadata.tables[self.target].columns, postgresql.dialect()
+        columns = Base.metadata.tables[self.target].columns
+        dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
         own = (columns[name].type.compile(dialect).lower() for name in self.columns)
         return ("bigint", *self.extra.values(), *own)
 

@@ -18,7 +18,6 @@ from db.binary_copy import numbered_rows, row_writer
 from db.models.operations import RunStatus
 from db.session import write_engine, write_session
 from etl import lines, pipeline, quarantine
-from etl.entity_json import LINK_PROPERTIES
 from etl.entity_lines import LineReader
 from etl.lines import Chunk
 from etl.pipeline import Options, Progress, Report
@@ -197,8 +196,7 @@ def test_transform_of_rows_gives_what_the_reader_gives() -> None:
         RawRow.from_json(
             "wikidata-dump/statements", f"Q1#{name} > Q{value}", {"subject": 1, "property": name, "value": value}
         )
-        for name in LINK_PROPERTIES
-        if name in links
+        for name in RELATION_PROPERTIES
         for value in links[name]
     ]
     prepared = pipeline.prepare(source, rows, 1 << 56)
