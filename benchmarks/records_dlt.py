@@ -10,6 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import dlt
+from sqlalchemy import make_url
+
+
+def credentials(url: str) -> str:
+    """Name a host and a password, which dlt wants; libpq prefers the host in the query, the embedded server's socket."""
+    found = make_url(url)
+    return found.set(host=found.host or "localhost", password=found.password or "none").render_as_string(False)
 
 
 def main(directory: Path, disposition: str) -> None:
@@ -30,7 +37,7 @@ def main(directory: Path, disposition: str) -> None:
     with tempfile.TemporaryDirectory() as state:
         pipeline = dlt.pipeline(
             "bench",
-            destination=dlt.destinations.postgres(os.environ["DATABASE_URL"]),
+            destination=dlt.destinations.postgres(credentials(os.environ["DATABASE_URL"])),
             dataset_name="bench",
             pipelines_dir=state,
         )

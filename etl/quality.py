@@ -82,8 +82,8 @@ async def _shares(
         f"""
         SELECT rows, filled::float8 / nullif(loaded * {max(1, len(mapped))}, 0) AS completeness,
                1 - rejected::float8 / rows AS validity, ids::float8 / nullif(loaded, 0) AS uniqueness,
-               CASE WHEN age_days IS NOT NULL THEN
-                   least(1, CAST(:fresh AS float8) / greatest(age_days, 0.001)) END AS freshness
+               CASE WHEN age_days > CAST(:fresh AS float8) THEN CAST(:fresh AS float8) / age_days
+                    WHEN age_days <= CAST(:fresh AS float8) THEN 1 END AS freshness
         FROM (SELECT count(*) AS rows FROM {staging.table("raw")}) AS received,
              (SELECT count(DISTINCT row_no) AS rejected FROM {staging.table("reject")}) AS refused,
              (SELECT count(*) AS loaded, count(DISTINCT external_id) AS ids, {filled} AS filled,

@@ -189,9 +189,9 @@ def _print_report(report: Report, options: Options) -> None:
 
 def _print_remarks(report: Report, options: Options) -> None:
     for note in report.notes:
-        print(f"note: {note}", file=sys.stderr)
+        print(f"note: {report.source}: {note}", file=sys.stderr)
     for problem in report.problems:
-        print(f"not read: {problem}", file=sys.stderr)
+        print(f"not read: {report.source}: {problem}", file=sys.stderr)
     if report.status in (RunStatus.INTERRUPTED, RunStatus.PARTIAL):
         print(f"run {report.run} is unfinished: `python -m etl resume` goes on with it", file=sys.stderr)
     elif report.counts.failed and not options.dry_run:

@@ -132,6 +132,14 @@ async def test_quality_of_a_run_is_kept(engine: AsyncEngine) -> None:
     assert await query(engine, quality) == [(4, 6 / 9, 0.5, 2 / 3, True)]
 
 
+@pytest.mark.parametrize(("within", "freshness"), [(None, None), (36500.0, 1.0)])
+async def test_freshness_is_known_where_it_is_asked_for(
+    engine: AsyncEngine, within: float | None, freshness: float | None
+) -> None:
+    await load(engine, Listed(ROWS, fresh_within_days=within))
+    assert await query(engine, "SELECT freshness FROM run_quality") == [(freshness,)]
+
+
 async def test_drift_against_the_run_before_is_told(engine: AsyncEngine) -> None:
     await load(engine, Listed(ROWS))
     await load(engine, Listed([{"id": str(row["id"]), "name": row["name"], "extra": None} for row in ROWS]))
