@@ -14,7 +14,7 @@ from sqlalchemy import make_url
 
 
 def credentials(url: str) -> str:
-    """Name a host and a password, which dlt wants; libpq prefers the host in the query, the embedded server's socket."""
+    """Name a host and a password, which dlt wants; libpq prefers the host in the query, the embedded socket."""
     found = make_url(url)
     return found.set(host=found.host or "localhost", password=found.password or "none").render_as_string(False)
 

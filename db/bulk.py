@@ -12,18 +12,18 @@ INDEX_MEMORY = "1GB"
 
 
 @asynccontextmanager
-async def bulk_change(session: WriteSession, table: str, source: str) -> AsyncIterator[bool]:
+async def bulk_change(session: WriteSession, table: str, source: str, growth: float = GROWTH) -> AsyncIterator[bool]:
     """Change a table by the rows of another in the block; gives whether they outgrow it.
 
-    When `source` has ten times the rows of `table` or more, foreign keys and indexes that are not unique are dropped
-    for the block and made again after it, all in the session's transaction: readers of the table wait for its end.
+    When `source` has `growth` times the rows of `table` or more, foreign keys and indexes that are not unique are
+    dropped for the block and made again after it, all in the session's transaction: readers wait for its end.
     """
     await session.execute(f"SET LOCAL work_mem = '{MEMORY}'")
     # Comparing a load with its table reads much and finds little, which PostgreSQL does not expect: it would not
     # share the work between processes.
     await session.execute("SET LOCAL parallel_tuple_cost = 0.001")
     await session.execute(f"ANALYZE {source}")
-    if not await _outgrows(session, source, table):
+    if not await _outgrows(session, source, table, growth):
         yield False
         return
     await session.execute(f"SET LOCAL maintenance_work_mem = '{INDEX_MEMORY}'")
@@ -60,9 +60,9 @@ async def _without_constraints(session: WriteSession, table: str, kind: str) -> 
         await session.execute(f"ALTER TABLE {table} ADD CONSTRAINT {constraint.name} {constraint.definition}")
 
 
-async def _outgrows(session: WriteSession, source: str, table: str) -> bool:
+async def _outgrows(session: WriteSession, source: str, table: str, growth: float) -> bool:
     coming = int((await session.execute(f"SELECT count(*) FROM {source}")).scalar_one())
     there = await session.execute(
-        f"SELECT count(*) FROM (SELECT FROM {table} LIMIT :enough) AS counted", enough=coming // GROWTH + 1
+        f"SELECT count(*) FROM (SELECT FROM {table} LIMIT :enough) AS counted", enough=int(coming / growth) + 1
     )
-    return coming > 0 and int(there.scalar_one()) * GROWTH <= coming
+    return coming > 0 and int(there.scalar_one()) * growth <= coming

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import BigInteger, func, literal, select, true, tuple_
+from sqlalchemy import BigInteger, func, literal, select, true
 from sqlalchemy.dialects.postgresql import ARRAY, distinct_on
 from sqlalchemy.orm import aliased
 
@@ -77,10 +77,10 @@ async def quarantine_counts_by_run(session: ReadSession, ids: Sequence[int]) -> 
 
 async def kinds_by_source(session: ReadSession, sources: Sequence[str]) -> dict[str, str]:
     """Return the kind of the sources that have raw rows, found by skipping through the primary key."""
-    key = tuple_(RawRecord.kind, RawRecord.source)
-    ordered = select(RawRecord.kind, RawRecord.source).order_by(RawRecord.kind, RawRecord.source).limit(1)
+    columns = RawRecord.source, RawRecord.kind
+    ordered = select(*columns).order_by(RawRecord.source, RawRecord.external_id, RawRecord.kind).limit(1)
     pairs = ordered.cte("pairs", recursive=True)
-    following = ordered.where(key > tuple_(pairs.c.kind, pairs.c.source)).lateral()
+    following = ordered.where(RawRecord.source > pairs.c.source).lateral()
     pairs = pairs.union_all(select(following).select_from(pairs.join(following, true())))
     found = await session.rows(select(pairs))
-    return {source: kind for source in sources for kind, name in found if is_within(name, source)}
+    return {source: kind for source in sources for name, kind in found if is_within(name, source)}

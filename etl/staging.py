@@ -213,20 +213,25 @@ class Staging:
         return Counts(processed, changes.inserted, changes.updated, unchanged, failed, changes.retired)
 
     async def keep_raw(self, session: WriteSession, kind: str) -> None:
-        """Bring raw_record up to date with the raw rows of a kind; one that came back the same is not rewritten."""
+        """Bring raw_record up to date with the raw rows of a kind; one that came back the same is not touched."""
         await session.execute(
             f"""
+            WITH received AS (
+                SELECT DISTINCT ON (source, external_id) source, external_id, payload,
+                       rejected.row_no IS NULL AS is_processed
+                FROM {self.table("raw")} AS raw
+                LEFT JOIN (SELECT DISTINCT row_no FROM {self.table("reject")}) AS rejected USING (row_no)
+                ORDER BY source, external_id, row_no DESC
+            )
             INSERT INTO raw_record (kind, source, external_id, payload, is_processed, run_id)
-            SELECT DISTINCT ON (source, external_id) '{kind}', source, external_id, payload,
-                   NOT EXISTS (SELECT FROM {self.table("reject")} AS reject WHERE reject.row_no = raw.row_no),
-                   {self.run_id}
-            FROM {self.table("raw")} AS raw ORDER BY source, external_id, row_no DESC
-            ON CONFLICT (kind, source, external_id) DO UPDATE
+            SELECT '{kind}', source, external_id, received.payload, received.is_processed, {self.run_id}
+            FROM received LEFT JOIN raw_record AS kept USING (source, external_id)
+            WHERE kept.kind IS DISTINCT FROM '{kind}' OR kept.content_hash <> md5(received.payload)::uuid
+               OR kept.is_processed <> received.is_processed
+            ON CONFLICT (source, external_id, kind) DO UPDATE
             SET payload = excluded.payload, is_processed = excluded.is_processed, run_id = excluded.run_id,
                 received_at = CASE WHEN raw_record.content_hash = excluded.content_hash
                                    THEN raw_record.received_at ELSE now() END
-            WHERE (raw_record.content_hash, raw_record.is_processed)
-               <> (excluded.content_hash, excluded.is_processed)
             """
         )
 

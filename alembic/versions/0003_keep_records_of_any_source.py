@@ -16,19 +16,17 @@ def upgrade() -> None:
     op.execute("ALTER TABLE former_raw_record RENAME CONSTRAINT pk_raw_record TO pk_former_raw_record")
     op.create_table(
         "raw_record",
-        sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("source", sa.Text(), nullable=False),
         sa.Column("external_id", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("payload", sa.Text(), nullable=False),
         sa.Column("content_hash", sa.Uuid(), sa.Computed("md5(payload)::uuid", persisted=True), nullable=False),
         sa.Column("is_processed", sa.Boolean(), nullable=False),
         sa.Column("run_id", sa.BigInteger(), nullable=False),
         sa.Column("received_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.ForeignKeyConstraint(["run_id"], ["etl_run.id"], name="fk_raw_record_run_id"),
-        sa.PrimaryKeyConstraint("kind", "source", "external_id", name="pk_raw_record"),
+        sa.PrimaryKeyConstraint("source", "external_id", "kind", name="pk_raw_record"),
         postgresql_partition_by="LIST (kind)",
     )
-    op.create_index("ix_raw_record_source_external_id", "raw_record", ["source", "external_id"])
     for kind in ("rest", "csv", "jsonl"):
         op.execute(f"CREATE TABLE raw_record_{kind} PARTITION OF raw_record FOR VALUES IN ('{kind}')")
     op.execute("CREATE TABLE raw_record_other PARTITION OF raw_record DEFAULT")

@@ -20,24 +20,22 @@ SORTED_CHARACTERS = 200
 class RawRecord(Base):
     """A row as its source gave it: JSON text, since jsonb would bend numbers, key order and NUL characters.
 
-    `is_processed` tells whether records were made of it; a row that is not stands in quarantine.
+    `is_processed` tells whether records were made of it; a row that is not stands in quarantine. Runs are never
+    deleted, so `run_id` needs no foreign key, whose checks would take as long as writing the rows.
     """
 
     __tablename__ = "raw_record"
 
-    kind: Mapped[str] = mapped_column(Text, primary_key=True)
     source: Mapped[str] = mapped_column(Text, primary_key=True)
     external_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    kind: Mapped[str] = mapped_column(Text, primary_key=True)
     payload: Mapped[str] = mapped_column(Text)
     content_hash: Mapped[UUID] = mapped_column(Computed("md5(payload)::uuid", persisted=True))
     is_processed: Mapped[bool] = mapped_column(Boolean)
-    run_id: Mapped[int] = mapped_column(ForeignKey("etl_run.id"))
+    run_id: Mapped[int] = mapped_column(BigInteger)
     received_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=text("now()"))
 
-    __table_args__ = (
-        Index(None, "source", "external_id"),
-        {"postgresql_partition_by": "LIST (kind)"},
-    )
+    __table_args__ = ({"postgresql_partition_by": "LIST (kind)"},)
 
 
 class Record(Base):
