@@ -93,6 +93,14 @@ async def finish(session: WriteSession, run_id: int, counts: Counts, status: Run
             "UPDATE data_version SET version = version + 1, run_id = :run, raised_at = now()", run=run_id
         )
     version = int((await session.execute("SELECT version FROM data_version")).scalar_one())
+    if changed:
+        # A configured source's records leave the graph as it is, and so its measures.
+        await session.execute(
+            "UPDATE measurement SET version = :version FROM etl_run WHERE measurement.version = :version - 1"
+            " AND etl_run.id = :run AND jsonb_exists(etl_run.params, 'config')",
+            version=version,
+            run=run_id,
+        )
     await session.execute(
         update(EtlRun)
         .where(EtlRun.id == run_id)

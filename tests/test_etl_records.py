@@ -124,6 +124,14 @@ async def test_interrupted_run_goes_on_from_its_page(engine: AsyncEngine) -> Non
     ]
 
 
+async def test_records_leave_the_measures_of_the_graph_current(engine: AsyncEngine) -> None:
+    await load(engine, Listed(ROWS[:1]))
+    versions = "SELECT data_version.version, measurement.version FROM data_version, measurement"
+    assert await query(engine, versions) == [(2, 2)]
+    await load(engine, Listed(ROWS))
+    assert await query(engine, versions) == [(3, 3)]
+
+
 async def test_quality_of_a_run_is_kept(engine: AsyncEngine) -> None:
     rows = [*ROWS[:2], {"id": 1}, {"id": 3, "size": "x"}]
     await load(engine, Listed(rows, max_failed_share=0.9, fresh_within_days=1))
