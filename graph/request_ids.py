@@ -2,8 +2,8 @@
 
 import logging
 import re
+import secrets
 import time
-import uuid
 from collections.abc import Iterable
 
 import structlog
@@ -34,7 +34,7 @@ class RequestIds:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        chosen = _taken_over(scope["headers"]) or uuid.uuid4().hex.encode()
+        chosen = _taken_over(scope["headers"]) or secrets.token_hex(16).encode()
         status: int | None = None
 
         async def send_with_id(message: Message) -> None:
@@ -45,21 +45,24 @@ class RequestIds:
             await send(message)
 
         begun = time.perf_counter()
-        with structlog.contextvars.bound_contextvars(request_id=chosen.decode()):
-            try:
-                await self._app(scope, receive, send_with_id)
-            except Exception as error:
-                # Here the server's own answer would be without id and form; an answer half sent cannot be mended.
-                if status is not None:
-                    raise
-                await failure(error)(scope, receive, send_with_id)
-            finally:
-                _tell(scope, status, begun)
+        bound = structlog.contextvars.bind_contextvars(request_id=chosen.decode())
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception as error:
+            # Here the server's own answer would be without id and form; an answer half sent cannot be mended.
+            if status is not None:
+                raise
+            await failure(error)(scope, receive, send_with_id)
+        finally:
+            _tell(scope, status, begun)
+            structlog.contextvars.reset_contextvars(**bound)
 
 
 def _taken_over(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
-    given = next((value for name, value in headers if name == _NAME), None)
-    return given if given is not None and _SANE.fullmatch(given) else None
+    for name, value in headers:
+        if name == _NAME:
+            return value if _SANE.fullmatch(value) else None
+    return None
 
 
 def _tell(scope: Scope, status: int | None, begun: float) -> None:
