@@ -35,7 +35,7 @@ class Settings(BaseSettings):
         default=None,
         validation_alias="REDIS_URL",
         repr=False,
-        description="Redis that keeps answers for several processes, instead of each one's memory: redis://host:6379/0",
+        description="Redis that shares answers between processes, beside each one's memory: redis://host:6379/0",
     )
     data_dir: Path = Field(default=Path("data"), description="Directory of the embedded PostgreSQL")
     host: str = Field(default="127.0.0.1", description="Address to listen on")

@@ -95,8 +95,8 @@ class RedisCache:
         name = _answer_name(key, version)
         lock = f"{name}:lock"
         deadline = time.monotonic() + WAIT_SECONDS
-        # What Redis does not tell is ours to compute.
-        while not await self._ask(lambda: self._lock(lock), True):
+        # What Redis does not tell is ours to compute; after a time-out, the request does not wait for another.
+        while self._timeouts == 0 and not await self._ask(lambda: self._lock(lock), True):
             kept = await self._made_elsewhere(name, lock, version, deadline)
             if kept is not None or time.monotonic() > deadline:
                 yield kept
