@@ -47,6 +47,14 @@ class Settings(BaseSettings):
     statement_timeout_seconds: float = Field(
         default=10, ge=0.001, le=86_400, description="The longest a query of the API may run in PostgreSQL"
     )
+    query_budget_per_minute: int = Field(
+        default=0,
+        ge=0,
+        description="What operations of one address may cost in a minute (see docs/limits.md); 0 for any",
+    )
+    suggestions: bool = Field(
+        default=True, description="Whether errors suggest names that the schema has, as `Did you mean 'name'?`"
+    )
     contact: str | None = Field(
         default=None, description="E-mail address or URL of whoever runs the ETL, told to the services it asks"
     )

@@ -175,6 +175,8 @@ def _announce(settings: Settings, listener: socket.socket) -> None:
 def _serve(atlas: Any, listener: socket.socket) -> None:
     import uvicorn
 
+    from graph.http_protocol import BoundedProtocol
+
     class Server(uvicorn.Server):
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             if self.should_exit:
@@ -184,7 +186,7 @@ def _serve(atlas: Any, listener: socket.socket) -> None:
 
     config = uvicorn.Config(
         atlas,
-        http="httptools",
+        http=BoundedProtocol,
         log_config=None,
         log_level="warning",
         access_log=False,

@@ -19,15 +19,18 @@ from db.statements import Readers
 from graph.access import Role
 from graph.answering import Answers
 from graph.answers import JSONResponse, ParameterError, refuse, say_what_is_wrong
+from graph.budget import HEADERS as BUDGET_HEADERS
+from graph.budget import Budget
 from graph.documents import Documents, read_documents
 from graph.endpoint import Endpoint
 from graph.gate import GRAPHQL_PATH, Gate, restricted
 from graph.graphiql import STATIC_DIRECTORY, STATIC_URL, graphiql_page
 from graph.health import health, known_revisions, live, ready
 from graph.metrics import CountRequests, Metrics
+from graph.request_bounds import RequestBounds
 from graph.request_ids import HEADER, RequestIds
 from graph.rest import data, openapi, stats
-from graph.schema import schema
+from graph.schema import build, schema
 from graph.shared_cache import RedisCache
 from graph.tokens import Tokens
 from graph.tracing import TraceRequests, open_tracing
@@ -70,6 +73,8 @@ def create_app(settings: Settings, url: str) -> Starlette:
     """
     shared = RedisCache(settings.redis_url) if settings.redis_url else None
     documents = Documents(read_documents(settings.documents_file) if settings.documents_file else None, shared)
+    per_minute = settings.query_budget_per_minute
+    budget = Budget(per_minute, settings.redis_url) if per_minute else None
     tokens = Tokens(settings)
     watch = Watch(Metrics(), open_tracing(settings.otlp_endpoint))
     if shared is not None:
@@ -84,6 +89,7 @@ def create_app(settings: Settings, url: str) -> Starlette:
         of_version = read_engine(url, 1, settings.statement_timeout_seconds)
         app.state.answers = Answers(NewestVersion(Readers(of_version)), shared, watch.metrics)
         app.state.documents = documents
+        app.state.budget = budget
         app.state.watch = watch
         watch.begin(app.state.engine)
         try:
@@ -91,14 +97,17 @@ def create_app(settings: Settings, url: str) -> Starlette:
         finally:
             await app.state.answers.close()
             await of_version.dispose()
+            if budget is not None:
+                await budget.close()
             await app.state.engine.dispose()
             await asyncio.to_thread(watch.close)
 
     page = graphiql_page(EXAMPLE_QUERY)
+    served = schema if settings.suggestions else build(suggestions=False)
     return Starlette(
         routes=[
             Route("/", index),
-            Route(GRAPHQL_PATH, Endpoint(schema, (lambda: page) if settings.introspection else None)),
+            Route(GRAPHQL_PATH, Endpoint(served, (lambda: page) if settings.introspection else None)),
             Route("/data", data),
             Route("/stats", stats),
             Route("/openapi.json", openapi),
@@ -138,9 +147,10 @@ def _middleware(settings: Settings, tokens: Tokens, watch: Watch) -> list[Middle
                 allow_origins=list(settings.cors_origins),
                 allow_methods=["GET", "HEAD", "POST"],
                 allow_headers=["Accept", "Authorization", "Content-Type", "Traceparent", HEADER],
-                expose_headers=[HEADER],
+                expose_headers=[HEADER, *BUDGET_HEADERS],
                 max_age=86_400,
             )
         )
+    found.append(Middleware(RequestBounds))
     found.append(Middleware(Gate, tokens, settings.cors_origins))
     return found

@@ -12,6 +12,7 @@ from graphql.utilities import strip_ignored_characters
 from starlette.exceptions import HTTPException
 from strawberry.http.parse_content_type import parse_content_type
 
+from graph.admission import CostAsked
 from graph.cache import digest
 from graph.documents import MAX_DOCUMENT_LENGTH, SHA256_PREFIX
 
@@ -22,13 +23,19 @@ PERSISTED_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request: the document's text or name, what to execute with it, and whether to tell of the cache."""
+    """A request: the document's text or name, what to execute with it, and what to tell beside the answer."""
 
     query: str | None
     document_name: str | None
     variables: dict[str, Any] | None
     operation_name: str | None
     tells_cache: bool
+    cost: CostAsked
+
+    @property
+    def tells(self) -> bool:
+        """Tell whether the answer is to say something of itself."""
+        return self.tells_cache or self.cost is not CostAsked.NOTHING
 
     def key(self, schema: bytes, query: str) -> bytes | None:
         """Return what tells this request from all others, however the document is laid out; None for an odd one."""
@@ -69,7 +76,7 @@ def read_url(query_string: bytes) -> Asked:
     try:
         data: dict[str, Any] = dict(parse_qsl(query_string.decode("ascii"), keep_blank_values=True, errors="strict"))
     except ValueError as error:
-        raise HTTPException(400, f"the URL's parameters are not UTF-8, percent-encoded: {error}") from error
+        raise HTTPException(400, "the URL's parameters are not UTF-8: percent-encode them") from error
     for name in ("variables", "extensions"):
         if name in data:
             data[name] = _read_json(data[name]) if data[name] else None
@@ -84,7 +91,15 @@ def _read(data: Mapping[str, Any]) -> Asked:
         variables=_member(data, "variables", dict, "an object"),
         operation_name=_member(data, "operationName", str, "a string") or None,
         tells_cache=extensions.get("cache") is True,
+        cost=_cost(extensions.get("cost", "")),
     )
+
+
+def _cost(value: object) -> CostAsked:
+    try:
+        return CostAsked(value)
+    except ValueError as error:
+        raise HTTPException(400, f'extensions.cost is {str(value)[:40]!r}: give "report" or "dry-run"') from error
 
 
 def _document_name(data: Mapping[str, Any], extensions: Mapping[str, Any]) -> str | None:

@@ -14,6 +14,7 @@ from db.models.records import RawRecord, RecordField, RunQuality
 from db.records import RecordKey
 from db.run_details import QuarantinePage
 from db.session import ReadSession
+from graph.limits import MAX_ENTRIES, limit_error
 
 K = TypeVar("K", bound=Hashable)
 A = TypeVar("A", bound=Hashable)
@@ -28,6 +29,7 @@ class Loaders:
     """
 
     def __init__(self, session: ReadSession) -> None:
+        size = _Size()
         self.entities_by_id: DataLoader[int, Entity | None] = _single(session, lookups.entities_by_id)
         self.datasets_by_name: DataLoader[str, Dataset | None] = _single(session, lookups.datasets_by_name)
         self.runs_by_id: DataLoader[int, EtlRun | None] = _single(session, lookups.runs_by_id)
@@ -39,16 +41,31 @@ class Loaders:
         self.raw_by_key: DataLoader[RecordKey, RawRecord | None] = _single(session, records.raw_by_key)
         self.fields_by_run: DataLoader[int, list[RecordField] | None] = _single(session, run_details.fields_by_run)
         self.quarantine_by_run: DataLoader[tuple[int, QuarantinePage], list[Quarantine]]
-        self.quarantine_by_run = _listed(session, run_details.quarantine_by_run, list)
+        self.quarantine_by_run = _listed(session, run_details.quarantine_by_run, list, size)
         self.quarantine_counts_by_run: DataLoader[int, int | None]
         self.quarantine_counts_by_run = _single(session, run_details.quarantine_counts_by_run)
         self.measures_by_entity: DataLoader[int, Row[Any] | None] = _single(session, lookups.measures_by_entity)
         self.lists_by_parent: DataLoader[tuple[int, EntityList], list[Entity]]
-        self.lists_by_parent = _listed(session, lookups.lists_by_parent, list)
+        self.lists_by_parent = _listed(session, lookups.lists_by_parent, list, size)
         self.influences_by_entity: DataLoader[tuple[int, InfluencePage], list[tuple[Influence, Entity]]]
-        self.influences_by_entity = _listed(session, lookups.influences_by_entity, list)
+        self.influences_by_entity = _listed(session, lookups.influences_by_entity, list, size)
         self.influence_counts_by_entity: DataLoader[tuple[int, InfluencePage], int]
-        self.influence_counts_by_entity = _listed(session, lookups.influence_counts_by_entity, int)
+        self.influence_counts_by_entity = _listed(session, lookups.influence_counts_by_entity, int, size)
+
+
+class _Size:
+    """How many entries the lists of the operation have together: its cost has only estimated it."""
+
+    def __init__(self) -> None:
+        self._entries = 0
+
+    def add(self, entries: int) -> None:
+        """Count a level's; raises a RequestError beyond the bound."""
+        self._entries += entries
+        if self._entries > MAX_ENTRIES:
+            raise limit_error(
+                f"the lists have {self._entries} entries together: they may have {MAX_ENTRIES}; give `first`"
+            )
 
 
 def _single(
@@ -65,12 +82,15 @@ def _listed(
     session: ReadSession,
     load: Callable[[ReadSession, Sequence[int], A], Awaitable[Mapping[int, V]]],
     empty: Callable[[], V],
+    size: "_Size",
 ) -> DataLoader[tuple[int, A], V]:
     async def batch(keys: list[tuple[int, A]]) -> list[V]:
         by_arguments: dict[A, list[int]] = {}
         for parent, arguments in dict.fromkeys(keys):
             by_arguments.setdefault(arguments, []).append(parent)
         found = {arguments: await load(session, parents, arguments) for arguments, parents in by_arguments.items()}
-        return [found[arguments].get(parent) or empty() for parent, arguments in keys]
+        lists = [found[arguments].get(parent) or empty() for parent, arguments in keys]
+        size.add(sum(len(one) for one in lists if isinstance(one, list)))
+        return lists
 
     return DataLoader(batch, cache=False)

@@ -11,14 +11,17 @@ from starlette.responses import HTMLResponse
 from starlette.types import Receive, Scope, Send
 
 from graph.access import Caller
+from graph.admission import Account, CostAsked, charge
 from graph.answering import Answers, Found
 from graph.asked import JSON, Asked, read_body, read_url
+from graph.budget import Budget, network_of
 from graph.cache import Answer, Recent, digest
 from graph.context import Context
 from graph.documents import Documents
 from graph.errors import Code, RequestError
 from graph.execution import AtlasSchema
 from graph.replies import METHODS, Reply, etag_of, with_extension
+from graph.watch import OK
 
 MAX_KNOWN = 2_048
 MAX_KNOWN_BYTES = 4_096
@@ -47,7 +50,7 @@ class Known:
 
 
 class Endpoint:
-    """The GraphQL endpoint; the app's state must hold `engine`, `readers`, `answers`, `documents` and `watch`.
+    """The GraphQL endpoint; the app's state must hold `engine`, `readers`, `answers`, `documents`, `budget`, `watch`.
 
     Without a page, there is no GraphiQL.
     """
@@ -79,6 +82,10 @@ class Endpoint:
         state, caller = scope["app"].state, scope["state"]["caller"]
         key = known.scoped(caller)
         with state.watch.operation(caller, query, known.asked.operation_name) as seen:
+            account = await self._charge(scope, known.asked, query)
+            if account is not None and await _settled(account, known.asked.cost, reply):
+                seen.outcome = Code.LIMIT if account.refusal else OK
+                return
             if (etag := await _unchanged(state.answers, key, reply)) is not None:
                 await reply.not_modified(etag)
                 return
@@ -86,13 +93,23 @@ class Endpoint:
             seen.outcome = found.outcome
         if known.is_to_be_remembered and found.was_executed:
             await state.documents.keep(known.asked.document_name, query)
-        if known.asked.tells_cache:
-            body = with_extension(found.body, "cache", found.told())
+        if known.asked.tells:
+            body = _with_told(found, known.asked, account)
             await reply.once(body, found.was_executed, found.outcome)
         elif found.kept is not None and key is not None:
             await reply.kept(found.kept, key)
         else:
             await reply.once(found.body, found.was_executed, found.outcome)
+
+    async def _charge(self, scope: Scope, asked: Asked, query: str) -> Account | None:
+        """Charge the caller; None where there are no budgets and nobody asks for the cost."""
+        budget: Budget | None = scope["app"].state.budget
+        if budget is None and asked.cost is CostAsked.NOTHING:
+            return None
+        caller = _caller_of_budget(scope)
+        return await charge(
+            self._schema.parsed, budget, caller, query, asked.variables, asked.operation_name, asked.cost
+        )
 
     async def _make(self, state: State, caller: Caller, known: Known, query: str) -> Answer:
         context = Context(state.engine, caller, state.watch)
@@ -111,10 +128,38 @@ class Endpoint:
         asked = read_url(text) if content_type is None else read_body(content_type.decode("latin-1"), text)
         documents: Documents = scope["app"].state.documents
         query = await documents.find(asked.query, asked.document_name)
-        known = Known(asked, query, asked.key(self._digest, query) if query else None)
+        # A document beyond the bounds is not even normalised.
+        is_readable = query is not None and self._schema.parsed.is_readable(query)
+        known = Known(asked, query, asked.key(self._digest, query) if query and is_readable else None)
         if len(text) <= MAX_KNOWN_BYTES:
             self._known.keep((content_type, text), known)
         return known
+
+
+def _caller_of_budget(scope: Scope) -> str:
+    """Return whose budget it is: that of the token's subject, of the address without one."""
+    subject = scope["state"]["caller"].subject
+    address = (scope.get("client") or ("",))[0]
+    return f"address/{network_of(address)}" if subject is None else f"subject/{subject}"
+
+
+async def _settled(account: Account, asked: CostAsked, reply: Reply) -> bool:
+    """Answer a request that is beyond its caller's budget, or that asks for the cost alone; tell whether it was one."""
+    reply.more += account.headers()
+    if account.refusal:
+        await reply.refuse(account.refusal.message, Code.LIMIT, 429)
+    elif asked is CostAsked.DRY_RUN and account.requested is not None:
+        await reply.once(with_extension(b'{"data":null}', "cost", account.report(None)), True, OK)
+    else:
+        return False
+    return True
+
+
+def _with_told(found: Found, asked: Asked, account: Account | None) -> bytes:
+    body = with_extension(found.body, "cache", found.told()) if asked.tells_cache else found.body
+    if account is None or account.requested is None or asked.cost is CostAsked.NOTHING:
+        return body
+    return with_extension(body, "cost", account.report(body))
 
 
 async def _unchanged(answers: Answers, key: str | None, reply: Reply) -> bytes | None:

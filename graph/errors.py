@@ -15,6 +15,8 @@ from db.session import one_line
 logger = logging.getLogger(__name__)
 
 MAX_TEXT_LENGTH = 500
+MAX_ERRORS = 100
+MAX_MESSAGE_LENGTH = 500
 MASKED = "Something went wrong on the server: try again, and report it if it stays."
 
 _CANCELLED_BY_TIMEOUT = "57014"
@@ -80,13 +82,16 @@ def presentable(errors: Sequence[GraphQLError], *, is_before_execution: bool) ->
     Of the errors of a kind that are for us, the first is logged: one operation may have thousands.
     """
     logged: set[Code] = set()
-    found = []
+    found: list[GraphQLError] = []
     for error in errors:
         code, message = _code_and_message(error, is_before_execution)
         if code in _LOGGED and code not in logged:
             logged.add(code)
             _log(error, code)
-        found.append(_rewritten(error, code, message))
+        if len(found) < MAX_ERRORS:
+            found.append(_rewritten(error, code, message))
+    if len(errors) > MAX_ERRORS:
+        found.append(RequestError(Code.LIMIT, f"{len(errors) - MAX_ERRORS} more errors are not told"))
     return found
 
 
@@ -103,7 +108,7 @@ def _rewritten(error: GraphQLError, code: Code, message: str) -> GraphQLError:
     if code in _OURS and (of_request := request_id()) is not None:
         extensions["requestId"] = of_request
     return GraphQLError(
-        message,
+        message if len(message) <= MAX_MESSAGE_LENGTH else f"{message[:MAX_MESSAGE_LENGTH]}…",
         nodes=error.nodes,
         source=error.source,
         positions=error.positions,

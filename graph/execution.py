@@ -26,6 +26,8 @@ from graph.compiled.mapping import NotCompilableError
 from graph.compiled.plans import Compiler, Prepared
 from graph.context import Context
 from graph.errors import Code, RequestError, bad_input, explain, presentable
+from graph.limits import COSTLY, MAX_ANSWER_BYTES, limit_error
+from graph.parsed import ParsedDocuments
 
 logger = logging.getLogger(__name__)
 
@@ -73,10 +75,14 @@ class OperationScope(SchemaExtension):
 class AtlasSchema(strawberry.Schema):
     """The schema whose errors are all fit for clients."""
 
-    def __init__(self, *args: Any, compiling: Compiling = Compiling.SEEN_BEFORE, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, compiling: Compiling = Compiling.SEEN_BEFORE, suggestions: bool = True, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self._compiling = compiling
-        self.compiler = Compiler(self, patience=0 if compiling is Compiling.ALWAYS else 1)
+        self._suggestions = suggestions
+        self.parsed = ParsedDocuments(self._schema, hide_suggestions=not suggestions)
+        self.compiler = Compiler(self, patience=0 if compiling is Compiling.ALWAYS else 1, parsed=self.parsed)
 
     async def answer(
         self,
@@ -88,16 +94,20 @@ class AtlasSchema(strawberry.Schema):
     ) -> Answer:
         """Compute the answer to an operation; never raises for what a client sent."""
         try:
+            cost = self.parsed.cost(query, variables, operation_name)
+            if cost is not None:
+                self.parsed.check_cost(cost)
             self.permissions.check(context.caller, query, operation_name)
         except RequestError as refusal:
-            errors = presentable([refusal], is_before_execution=True)
-            return _answered(PreExecutionError(data=None, errors=errors), 0)
-        made = await self._compiled(readers, query, variables, operation_name)
+            return _refused(refusal)
+        is_costly = cost is not None and cost >= COSTLY
+        made = await self._compiled(readers, query, variables, operation_name, is_costly)
         if made is None:
             made = await self.execute(
                 query, variable_values=variables, context_value=context, operation_name=operation_name
             )
-        return _answered(made, context.ttl_seconds) if isinstance(made, ExecutionResult) else Answer(made)
+        answer = _answered(made, context.ttl_seconds) if isinstance(made, ExecutionResult) else Answer(made)
+        return answer if len(answer.body) <= MAX_ANSWER_BYTES else _refused(_too_long(len(answer.body)))
 
     @cached_property
     def permissions(self) -> Permissions:
@@ -105,13 +115,13 @@ class AtlasSchema(strawberry.Schema):
         return Permissions(self._schema)
 
     async def _compiled(
-        self, readers: Readers, query: str, variables: dict[str, Any] | None, name: str | None
+        self, readers: Readers, query: str, variables: dict[str, Any] | None, name: str | None, is_costly: bool
     ) -> bytes | ExecutionResult | None:
         """Return the body of a compiled operation's response, its failure, or None when the executor must answer."""
         if self._compiling is Compiling.NEVER:
             return None
         try:
-            prepared = self.compiler.prepare(query, name, variables or {})
+            prepared = self.compiler.prepare(query, name, variables or {}, is_costly=is_costly)
         except NotCompilableError:
             return None
         try:
@@ -145,6 +155,12 @@ class AtlasSchema(strawberry.Schema):
             result.errors = presentable(result.errors, is_before_execution=is_before_execution)
         return result
 
+    def _get_custom_context_kwargs(
+        self, operation_extensions: dict[str, Any] | None = None, *, sync: bool = False
+    ) -> dict[str, Any]:
+        found = super()._get_custom_context_kwargs(operation_extensions, sync=sync)
+        return found if self._suggestions else found | {"hide_suggestions": True}
+
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         """Leave logging to `presentable`, which knows what is worth it."""
 
@@ -156,6 +172,17 @@ def _failed(prepared: Prepared, error: Exception) -> ExecutionResult:
     ]
     data = dict.fromkeys(prepared.roots) if prepared.is_nullable else None
     return ExecutionResult(data=data, errors=presentable(errors, is_before_execution=False))
+
+
+def _refused(refusal: RequestError) -> Answer:
+    errors = presentable([refusal], is_before_execution=True)
+    return _answered(PreExecutionError(data=None, errors=errors), 0)
+
+
+def _too_long(length: int) -> RequestError:
+    return limit_error(
+        f"the answer has {length} bytes: it may have {MAX_ANSWER_BYTES}; ask for smaller pages or fewer fields"
+    )
 
 
 def _answered(result: ExecutionResult, ttl_seconds: float) -> Answer:

@@ -33,11 +33,12 @@ Raws = dict[str, msgspec.Raw]
 
 
 class Reply:
-    """Sends the answer to a request in the form that its headers ask for."""
+    """Sends the answer to a request in the form that its headers ask for; `more` are headers of every answer."""
 
     def __init__(self, scope: Scope, send: Send) -> None:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.media_type = accepted_media_type(self.headers.get(b"accept", b""))
+        self.more: Headers = []
         self._send = send
         self._method: str = scope["method"]
 
@@ -73,7 +74,7 @@ class Reply:
 
     async def not_modified(self, etag: bytes) -> None:
         """Tell that what the client has is still right."""
-        headers = [_VARY, (b"etag", etag), (b"cache-control", self._private or _LASTING)]
+        headers = [*self.more, _VARY, (b"etag", etag), (b"cache-control", self._private or _LASTING)]
         await self._send({"type": "http.response.start", "status": 304, "headers": headers})
         await self._send({"type": "http.response.body", "body": b""})
 
@@ -103,7 +104,7 @@ class Reply:
         return [(b"etag", etag), (b"cache-control", self._private or control)]
 
     async def _body(self, status: int, body: bytes, packed: Callable[[], bytes], headers: Headers) -> None:
-        sent = [(b"content-type", _CONTENT_TYPES[self.media_type]), _VARY, *headers]
+        sent = [(b"content-type", _CONTENT_TYPES[self.media_type]), _VARY, *self.more, *headers]
         if len(body) >= SMALLEST_BYTES and takes_gzip(self.headers.get(b"accept-encoding", b"")):
             body = packed()
             sent.append(_GZIP)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import strawberry
-from strawberry.extensions import ParserCache, SchemaExtension, ValidationCache
+from strawberry.extensions import SchemaExtension
 from strawberry.schema.config import StrawberryConfig
 
 from graph.atlas import Agent, AtlasQuery, Concept, Work
@@ -13,6 +13,7 @@ from graph.execution import AtlasSchema, Compiling, OperationScope
 from graph.lineage import LineageQuery
 from graph.listings import ListingQuery
 from graph.operations import OperationsQuery
+from graph.parsed import ReadOnce
 from graph.raw_records import RawRecordQuery
 from graph.records import RecordQuery
 from graph.roadmap import RoadmapQuery
@@ -38,14 +39,18 @@ class Query(
 
 
 def build(
-    extensions: Iterable[type[SchemaExtension]] = (), compiling: Compiling = Compiling.SEEN_BEFORE
+    extensions: Iterable[type[SchemaExtension]] = (),
+    compiling: Compiling = Compiling.SEEN_BEFORE,
+    *,
+    suggestions: bool = True,
 ) -> AtlasSchema:
-    """Build the schema, with further extensions inside the standing ones."""
+    """Build the schema, with further extensions inside the standing ones; errors may suggest names that there are."""
     return AtlasSchema(
         Query,
         compiling=compiling,
+        suggestions=suggestions,
         types=[Agent, Work, Concept],
-        extensions=[OperationScope, ParserCache, ValidationCache, *extensions],
+        extensions=[OperationScope, ReadOnce, *extensions],
         config=StrawberryConfig(scalar_map=SCALARS),
     )
 

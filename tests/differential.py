@@ -30,6 +30,7 @@ from db.statements import Readers
 from graph.compiled.mapping import NotCompilableError
 from graph.compiled.plans import Compiler
 from graph.context import Context
+from graph.errors import Code
 from graph.execution import Compiling
 from graph.schema import build
 from tests import small_graph
@@ -82,6 +83,8 @@ class Differential:
     async def _compare(self, document: str, variables: dict[str, Any]) -> str | None:
         context = Context(self._engine)
         answer = await self.schema.answer(self._readers, context, document, variables, None)
+        if answer.outcome == Code.LIMIT:
+            return "beyond a limit"
         try:
             prepared = self._compiler.prepare(document, None, variables)
         except NotCompilableError as reason:

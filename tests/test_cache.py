@@ -1,5 +1,6 @@
 import pytest
 
+from graph.admission import CostAsked
 from graph.asked import Asked
 from graph.cache import ENTRY_BYTES, LASTING_SECONDS, Kept, MemoryCache, Recent, digest
 
@@ -12,7 +13,7 @@ def kept(body: bytes) -> Kept:
 
 
 def asked(variables: dict[str, object] | None = None, operation_name: str | None = None) -> Asked:
-    return Asked(None, None, variables, operation_name, False)
+    return Asked(None, None, variables, operation_name, False, CostAsked.NOTHING)
 
 
 def test_memory_is_bounded_and_drops_what_was_not_used() -> None:

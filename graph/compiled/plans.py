@@ -7,25 +7,17 @@ from itertools import count
 from typing import Any, Generic, TypeVar
 
 import strawberry
-from graphql import (
-    DocumentNode,
-    FieldNode,
-    GraphQLError,
-    OperationDefinitionNode,
-    OperationType,
-    parse,
-    specified_rules,
-)
+from graphql import DocumentNode, FieldNode, GraphQLError, OperationDefinitionNode, OperationType
 from sqlalchemy import BindParameter, Select
 from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.sql.visitors import iterate
-from strawberry.schema.schema import validate_document
 
 from graph.compiled.arguments import Variables, fill, request_of, split
 from graph.compiled.builder import Builder
 from graph.compiled.mapping import NotCompilableError
 from graph.compiled.selection import Selector, Tree, deciding_variables
+from graph.parsed import ParsedDocuments
 
 SLOT = "given_"
 MARK = "\x01"
@@ -98,16 +90,26 @@ class _Operation:
 class Compiler:
     """Compiles the operations of a schema, and remembers those used last."""
 
-    def __init__(self, schema: strawberry.Schema, patience: int = 0, most: int = MAX_PLANS) -> None:
+    def __init__(
+        self,
+        schema: strawberry.Schema,
+        patience: int = 0,
+        most: int = MAX_PLANS,
+        parsed: ParsedDocuments | None = None,
+    ) -> None:
         """Compile an operation when it has come `patience` times with the same shape; keep `most` plans."""
         self._schema = schema
+        self._parsed = parsed or ParsedDocuments(schema._schema)
         self._patience = patience
         self._seen: _Recent[Hashable, int] = _Recent(most)
         self._operations: _Recent[tuple[str, str | None], _Operation | Exception] = _Recent(most)
         self._plans: _Recent[Hashable, Plan | Exception] = _Recent(most)
 
-    def prepare(self, query: str, name: str | None, given: Mapping[str, Any]) -> Prepared:
-        """Return a statement and its parameters; raises NotCompilableError when the executor must answer."""
+    def prepare(self, query: str, name: str | None, given: Mapping[str, Any], *, is_costly: bool = False) -> Prepared:
+        """Return a statement and its parameters; raises NotCompilableError when the executor must answer.
+
+        What is costly is compiled when it comes first.
+        """
         operation = self._operation(query, name)
         variables = operation.variables.coerce(given)
         decided = tuple([variables.get(one) for one in operation.deciding])
@@ -117,7 +119,7 @@ class Compiler:
         values: list[Any] = []
         requests = [request_of(make, variables) for make in tree.requests]
         key = (query, name, decided, tuple([split(request, values) for request in requests]))
-        plan = self._plans.find(key) or self._new_plan(key, tree, requests)
+        plan = self._plans.find(key) or self._new_plan(key, tree, requests, is_costly)
         if isinstance(plan, Exception):
             raise NotCompilableError(*plan.args)
         return Prepared(key, plan.sql, [values[place] for place in plan.places], tree.nodes, tree.is_nullable)
@@ -126,10 +128,10 @@ class Compiler:
         """Have the executor answer what was prepared, from now on: its statement fails."""
         self._plans.keep(prepared.key, NotCompilableError("its statement failed"))
 
-    def _new_plan(self, key: Hashable, tree: Tree, requests: list[Any]) -> Plan | Exception:
+    def _new_plan(self, key: Hashable, tree: Tree, requests: list[Any], is_costly: bool) -> Plan | Exception:
         times = (self._seen.find(key) or 0) + 1
         self._seen.keep(key, times)
-        if times <= self._patience:
+        if times <= self._patience and not is_costly:
             raise NotCompilableError("it may never come again")
         return self._plans.keep(key, _plan(tree, requests))
 
@@ -145,10 +147,11 @@ class Compiler:
         try:
             if len(query) > MAX_DOCUMENT_LENGTH:
                 raise NotCompilableError("the document is too long")
-            document = parse(query)
-            deciding = deciding_variables(document)
-            if validate_document(self._schema._schema, document, tuple(specified_rules)):
+            parsed = self._parsed.read(query)
+            if parsed.errors:
                 raise NotCompilableError("the document is not valid")
+            document = parsed.node
+            deciding = deciding_variables(document)
             node = _operation(document, name)
             variables = Variables(self._schema._schema, node.variable_definitions or ())
             converter = self._schema.schema_converter
