@@ -130,17 +130,17 @@ class Staging:
 
     async def create(self, session: WriteSession) -> None:
         """Create the empty tables."""
+        # Tables that only grow, and are then dropped: vacuuming them meanwhile would read them again and again.
+        unvacuumed = "WITH (autovacuum_enabled = off)"
+        row = "row_no bigint, source text, external_id text, payload text"
+        await session.execute(f"CREATE TABLE {self.table('raw')} ({row}) {unvacuumed}")
         await session.execute(
-            f"CREATE TABLE {self.table('raw')} (row_no bigint, source text, external_id text, payload text)"
-        )
-        await session.execute(
-            f"CREATE TABLE {self.table('reject')} (row_no bigint, source text, external_id text, payload text,"
-            " field text, value text, reason text)"
+            f"CREATE TABLE {self.table('reject')} ({row}, field text, value text, reason text) {unvacuumed}"
         )
         for staged in self.load.tables:
             extra = "".join(f", NULL::{sql_type} AS {name}" for name, sql_type in staged.extra.items())
             await session.execute(
-                f"CREATE TABLE {self.table(staged.name)} AS SELECT NULL::bigint AS row_no{extra},"
+                f"CREATE TABLE {self.table(staged.name)} {unvacuumed} AS SELECT NULL::bigint AS row_no{extra},"
                 f" {', '.join(staged.columns)} FROM {staged.target} WITH NO DATA"
             )
 
