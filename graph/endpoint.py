@@ -82,7 +82,9 @@ class Endpoint:
         state, caller = scope["app"].state, scope["state"]["caller"]
         key = known.scoped(caller)
         with state.watch.operation(caller, query, known.asked.operation_name) as seen:
-            account = await self._charge(scope, known.asked, query)
+            account = None
+            if state.budget is not None or known.asked.cost is not CostAsked.NOTHING:
+                account = await self._charge(scope, known.asked, query)
             if account is not None and await _settled(account, known.asked.cost, reply):
                 seen.outcome = Code.LIMIT if account.refusal else OK
                 return
@@ -101,11 +103,8 @@ class Endpoint:
         else:
             await reply.once(found.body, found.was_executed, found.outcome)
 
-    async def _charge(self, scope: Scope, asked: Asked, query: str) -> Account | None:
-        """Charge the caller; None where there are no budgets and nobody asks for the cost."""
+    async def _charge(self, scope: Scope, asked: Asked, query: str) -> Account:
         budget: Budget | None = scope["app"].state.budget
-        if budget is None and asked.cost is CostAsked.NOTHING:
-            return None
         caller = _caller_of_budget(scope)
         return await charge(
             self._schema.parsed, budget, caller, query, asked.variables, asked.operation_name, asked.cost

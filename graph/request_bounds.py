@@ -1,13 +1,16 @@
 """The bounds of a request's head and body; that the head is no flood is for graph.http_protocol to see to."""
 
+from collections.abc import Iterable
+
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from graph.answers import JSONResponse, error_answer
 from graph.errors import Code
 from graph.gate import GRAPHQL_PATH
-from graph.limits import MAX_BODY_BYTES, MAX_HEADER_BYTES, MAX_HEADERS, MAX_URL_BYTES
+from graph.limits import MAX_BODY_BYTES, MAX_DIGITS, MAX_HEADER_BYTES, MAX_HEADERS, MAX_URL_BYTES
 
+BODILESS = ("GET", "HEAD")
 CONTENT_TOO_LARGE = 413
 URI_TOO_LONG = 414
 HEADERS_TOO_LARGE = 431
@@ -28,9 +31,16 @@ class RequestBounds:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if refused := _refused(scope):
+        size, length = _measure(scope["headers"])
+        if refused := _refused(scope, size, length):
             await _response(scope, *refused)(scope, receive, send)
-            return
+        elif length is not None or scope["method"] in BODILESS:
+            # The server holds a body to the length that was told.
+            await self._app(scope, receive, send)
+        else:
+            await self._counted(scope, receive, send)
+
+    async def _counted(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = _Body(receive)
         answer = _Answer(send)
         try:
@@ -64,18 +74,27 @@ class _Answer:
         await self._send(message)
 
 
-def _refused(scope: Scope) -> tuple[int, str] | None:
+def _measure(headers: Iterable[tuple[bytes, bytes]]) -> tuple[int, int | None]:
+    """Return the bytes of the headers, and the length that they tell of the body."""
+    size = 0
+    length = None
+    for name, value in headers:
+        size += len(name) + len(value)
+        if name == b"content-length" and value.isdigit():
+            length = int(value[:MAX_DIGITS])
+    return size, length
+
+
+def _refused(scope: Scope, size: int, length: int | None) -> tuple[int, str] | None:
     """Return the status and the reason of a refusal; None for a request within the bounds."""
-    headers: list[tuple[bytes, bytes]] = scope["headers"]
     url = len(scope.get("raw_path") or b"") + len(scope["query_string"])
     if url > MAX_URL_BYTES:
         return URI_TOO_LONG, f"the URL has {url} bytes: give at most {MAX_URL_BYTES}, or send a POST"
-    size = sum(len(name) + len(value) for name, value in headers)
-    if len(headers) > MAX_HEADERS or size > MAX_HEADER_BYTES:
-        given = f"the request has {len(headers)} headers of {size} bytes"
+    count = len(scope["headers"])
+    if count > MAX_HEADERS or size > MAX_HEADER_BYTES:
+        given = f"the request has {count} headers of {size} bytes"
         return HEADERS_TOO_LARGE, f"{given}: send at most {MAX_HEADERS}, of {MAX_HEADER_BYTES} bytes together"
-    length = next((value for name, value in headers if name == b"content-length"), b"")
-    return _body_refused(int(length)) if length.isdigit() and int(length[:20]) > MAX_BODY_BYTES else None
+    return _body_refused(length) if length is not None and length > MAX_BODY_BYTES else None
 
 
 def _body_refused(length: int) -> tuple[int, str]:

@@ -420,6 +420,8 @@ HTTP = [
     Attack("a huge Accept", content=b"{}", headers=JSON | {"accept": "a/b;q=0.1," * 3_000}),
     Attack("a bad Accept", content=b"{}", headers=JSON | {"accept": "application/json;q=x;q=y,,,;;"}),
     Attack("a body that is longer than told", content=b"{}", headers=JSON | {"content-length": "9" * 30}),
+    Attack("a length of 5,000 digits", content=b"{}", headers=JSON | {"content-length": "9" * 5_000}),
+    Attack("a length below zero", content=b"{}", headers=JSON | {"content-length": "-1"}),
 ]
 
 ATTACKS = [*AMPLIFICATION, *INTROSPECTION, *DOCUMENTS, *VALUES, *BODIES, *HTTP]
