@@ -46,6 +46,18 @@ def without_primary_key(session: WriteSession, table: str) -> AbstractAsyncConte
     return _without_constraints(session, table, "p")
 
 
+async def insert_found(session: WriteSession, table: str, columns: str, query: str) -> int:
+    """Insert the few rows that a query finds among many, by way of a new table; returns their number.
+
+    PostgreSQL shares the search between its processes, as it does not within an INSERT.
+    """
+    found = f"{table}_found"
+    await session.execute(f"CREATE TABLE {found} ({columns}) AS {query}")
+    inserted = await session.execute(f"INSERT INTO {table} ({columns}) SELECT * FROM {found}")
+    await session.execute(f"DROP TABLE {found}")
+    return inserted.rowcount
+
+
 @asynccontextmanager
 async def _without_constraints(session: WriteSession, table: str, kind: str) -> AsyncIterator[None]:
     found = await session.execute(
@@ -61,7 +73,8 @@ async def _without_constraints(session: WriteSession, table: str, kind: str) -> 
 
 
 async def _outgrows(session: WriteSession, source: str, table: str, growth: float) -> bool:
-    coming = int((await session.execute(f"SELECT count(*) FROM {source}")).scalar_one())
+    analyzed = await session.execute(f"SELECT reltuples::bigint FROM pg_class WHERE oid = '{source}'::regclass")
+    coming = int(analyzed.scalar_one())
     there = await session.execute(
         f"SELECT count(*) FROM (SELECT FROM {table} LIMIT :enough) AS counted", enough=int(coming / growth) + 1
     )

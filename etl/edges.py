@@ -3,7 +3,7 @@
 from contextlib import nullcontext
 from typing import Any
 
-from db.bulk import bulk_change, without_primary_key
+from db.bulk import bulk_change, insert_found, without_primary_key
 from db.models.atlas import RelationshipType
 from db.session import WriteSession
 from etl.facts import InfluenceRecord
@@ -78,12 +78,14 @@ async def _drop_misfits(session: WriteSession, staging: Staging, gone: str) -> C
     """
     misfit = staging.table("misfit")
     before = await session.execute(f"WITH earlier AS (DELETE FROM {misfit} RETURNING 1) SELECT count(*) FROM earlier")
-    dropped = await session.execute(
+    dropped = await insert_found(
+        session,
+        misfit,
+        "row_no, type",
         f"""
-        INSERT INTO {misfit} (row_no, type)
         SELECT edge.row_no, edge.type FROM {staging.table("influence")} AS edge {_ENDS}
         WHERE edge.joins IS NOT NULL AND (source.kind <> edge.joins OR target.kind <> edge.joins)
-        """
+        """,
     )
     await session.execute(
         f"""
@@ -96,7 +98,7 @@ async def _drop_misfits(session: WriteSession, staging: Staging, gone: str) -> C
         GROUP BY source_id, type, target_id
         """
     )
-    return Changes(dropped=dropped.rowcount - int(before.scalar_one()))
+    return Changes(dropped=dropped - int(before.scalar_one()))
 
 
 def _drawn(staging: Staging, fresh: str) -> str:

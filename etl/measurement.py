@@ -6,7 +6,7 @@ current. What a kill, an error or a newer run leaves unmeasured is measured afte
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 import asyncpg
@@ -17,7 +17,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from db.binary_copy import HEADER, TRAILER
-from db.bulk import bulk_change
+from db.bulk import bulk_change, without_primary_key
 from db.errors import AtlasError
 from db.models.atlas import RelationshipType
 from db.session import WriteSession, write_session
@@ -155,14 +155,18 @@ async def _merge(session: WriteSession, graph: Graph, measures: Measures) -> Non
         "DELETE FROM entity_measure AS kept"
         " WHERE NOT EXISTS (SELECT FROM measured WHERE measured.entity_id = kept.entity_id)"
     )
-    old, new = (", ".join(f"{row}.{column}" for column in _VALUES) for row in ("entity_measure", "excluded"))
-    async with bulk_change(session, "entity_measure", "measured"):
+    names, old, new = (", ".join(f"{row}{column}" for column in _VALUES) for row in ("", "kept.", "measured."))
+    async with bulk_change(session, "entity_measure", "measured") as outgrows:
         await session.execute(
-            f"INSERT INTO entity_measure (entity_id, {', '.join(_VALUES)})"
-            f" SELECT entity_id, {', '.join(_VALUES)} FROM measured ORDER BY entity_id"
-            f" ON CONFLICT (entity_id) DO UPDATE SET {', '.join(f'{column} = excluded.{column}' for column in _VALUES)}"
-            f" WHERE ({old}) IS DISTINCT FROM ({new})"
+            f"UPDATE entity_measure AS kept SET ({names}) = ROW({new}) FROM measured"
+            f" WHERE measured.entity_id = kept.entity_id AND ({old}) IS DISTINCT FROM ({new})"
         )
+        async with without_primary_key(session, "entity_measure") if outgrows else nullcontext():
+            await session.execute(
+                f"INSERT INTO entity_measure (entity_id, {names}) SELECT entity_id, {names} FROM measured"
+                " WHERE NOT EXISTS (SELECT FROM entity_measure AS kept WHERE kept.entity_id = measured.entity_id)"
+                " ORDER BY entity_id"
+            )
     await session.execute("DELETE FROM prerequisite_cycle")
     cycles = [(int(graph.ids[members[0]]), len(members)) for members in measures.cycles]
     await session.copy("public", "prerequisite_cycle", ("id", "size"), cycles)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from sqlalchemy.dialects import postgresql
 
+from db.bulk import insert_found
 from db.models.base import Base
 from db.session import WriteSession
 
@@ -184,14 +185,8 @@ class Staging:
 
         It selects row_no, external_id, payload, field, value and reason; the first two of a row kept raw stand there.
         """
-        # Several processes search for them, as they do not within an INSERT.
-        found = self.table("found")
-        await session.execute(f"CREATE TABLE {found} (row_no, external_id, payload, field, value, reason) AS {query}")
-        await session.execute(
-            f"INSERT INTO {self.table('reject')} (row_no, external_id, payload, field, value, reason)"
-            f" SELECT * FROM {found}"
-        )
-        await session.execute(f"DROP TABLE {found}")
+        columns = "row_no, external_id, payload, field, value, reason"
+        await insert_found(session, self.table("reject"), columns, query)
 
     def accepted(self, name: str) -> str:
         """Return a subquery of a staging table's rows that are not rejected."""
