@@ -10,7 +10,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.errors import AtlasError
 from db.models.operations import EtlRun, FigureGroup, RunReport, RunStatus
-from db.models.records import RecordField
 from db.session import WriteSession
 
 Figures = dict[tuple[FigureGroup, str], int]
@@ -130,7 +129,8 @@ async def _keep(session: WriteSession, run_id: int) -> None:
     run = dict(found.mappings().one())
     figures = _rows(run) | await _rejects(session, run_id)
     # A run of records leaves the atlas as it is.
-    figures |= await _fields(session, run_id) or await _atlas(session, version)
+    is_of_records = "config" in run["params"]
+    figures |= await _fields(session, run_id) if is_of_records else await _atlas(session, version)
     previous = (
         await session.execute(
             select(RunReport.run_id, RunReport.figures)
@@ -182,10 +182,10 @@ async def _fields(session: WriteSession, run_id: int) -> Figures:
 
 async def _atlas(session: WriteSession, version: int) -> Figures:
     """Count what the data version holds, unless a report of the same version has done so."""
-    of_records = select(RecordField.run_id).where(RecordField.run_id == RunReport.run_id).exists()
     earlier = await session.execute(
         select(RunReport.figures)
-        .where(RunReport.version == version, ~of_records)
+        .join(EtlRun, EtlRun.id == RunReport.run_id)
+        .where(RunReport.version == version, ~EtlRun.params.has_key("config"))
         .order_by(RunReport.run_id.desc())
         .limit(1)
     )

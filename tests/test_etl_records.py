@@ -132,6 +132,13 @@ async def test_records_leave_the_measures_of_the_graph_current(engine: AsyncEngi
     assert await query(engine, versions) == [(3, 3)]
 
 
+@pytest.mark.parametrize("rows", [ROWS, []])
+async def test_report_of_records_tells_nothing_of_the_atlas(engine: AsyncEngine, rows: list[dict[str, Any]]) -> None:
+    await load(engine, Listed(rows))
+    ((figures,),) = await query(engine, "SELECT figures FROM run_report")
+    assert {one["group"] for one in figures} == ({"ROWS", "FIELDS"} if rows else {"ROWS"})
+
+
 async def test_quality_of_a_run_is_kept(engine: AsyncEngine) -> None:
     rows = [*ROWS[:2], {"id": 1}, {"id": 3, "size": "x"}]
     await load(engine, Listed(rows, max_failed_share=0.9, fresh_within_days=1))
@@ -229,10 +236,9 @@ def test_run_killed_again_and_again_ends_in_the_same_tables(clone: Clone, migrat
     once, often = clone(migrated), clone(migrated)
     assert not killed(once, "never", 0)
     chance = random.Random(20)
-    kills = 0
-    for _ in range(10):
-        place = chance.choice(("batch", "batch", "time"))
-        kills += killed(often, place, chance.randint(1, 5) if place == "batch" else chance.uniform(0.02, 0.2))
-    assert kills >= 8
+    # Of 85 batches eight kills leave some for those that may come too late.
+    assert all(killed(often, "batch", chance.randint(1, 9)) for _ in range(8))
+    for _ in range(4):
+        killed(often, "time", chance.uniform(0.02, 0.3))
     killed(often, "never", 0)
     assert asyncio.run(contents(often)) == asyncio.run(contents(once))
