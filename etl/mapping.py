@@ -13,7 +13,16 @@ import orjson
 from etl.source import RowError
 from etl.source_config import Column, FieldType, RecordMapping
 
-RECORD_COLUMNS = ("external_id", "title", "value", "description", "created_at", "updated_at", "attributes")
+COLUMN_TYPES: dict[str, FieldType] = {
+    "title": "text",
+    "value": "number",
+    "description": "text",
+    "created_at": "timestamp",
+    "updated_at": "timestamp",
+}
+"""The columns of `record` that a field may fill, and what they hold."""
+
+RECORD_COLUMNS = ("external_id", *COLUMN_TYPES, "attributes")
 """The columns of `record` that a mapped row has, in the order of its values."""
 
 MAX_ID_CHARACTERS = 500
@@ -32,15 +41,9 @@ class Mapper:
 
     def __init__(self, mapping: RecordMapping, types: Mapping[str, FieldType]) -> None:
         self._ids = mapping.id
-        self._columns = (
-            _reader(mapping.title, "text"),
-            _reader(mapping.value, "number"),
-            _reader(mapping.description, "text"),
-            _reader(mapping.created, "timestamp"),
-            _reader(mapping.updated, "timestamp"),
-        )
-        columns = (mapping.title, mapping.value, mapping.description, mapping.created, mapping.updated)
-        taken = {column.path for column in columns if column} | (set(mapping.id) if len(mapping.id) == 1 else set())
+        columns = columns_of(mapping)
+        self._columns = tuple(_reader(columns.get(name), kind) for name, kind in COLUMN_TYPES.items())
+        taken = {column.path for column in columns.values()} | (set(mapping.id) if len(mapping.id) == 1 else set())
         self._taken = frozenset(taken)
         self._types = tuple((path, _CONVERTS[kind]) for path, kind in types.items())
 
@@ -67,6 +70,12 @@ class Mapper:
         if len(found) > MAX_ID_CHARACTERS:
             raise RowError(f"the id has {len(found)} characters, more than {MAX_ID_CHARACTERS}", value=found[:200])
         return found
+
+
+def columns_of(mapping: RecordMapping) -> dict[str, Column]:
+    """Return the columns of `record` that a mapping fills, by name, and what each is filled from."""
+    columns = (mapping.title, mapping.value, mapping.description, mapping.created, mapping.updated)
+    return {name: column for name, column in zip(COLUMN_TYPES, columns, strict=True) if column is not None}
 
 
 def look_up(row: Mapping[str, Any], path: str) -> Any:

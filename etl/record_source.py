@@ -1,21 +1,19 @@
 """What the configured sources share: rows found page by page become raw rows, records and a profile of the fields."""
 
-import os
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
 from pydantic import TypeAdapter
 
-from etl.mapping import TYPE_NAMES, Mapper
+from etl.mapping import TYPE_NAMES, Mapper, columns_of
 from etl.records import RecordLoad, read_state
 from etl.source import Batch, Checkpoint, Prepared, RawRow, RowError, Source
-from etl.source_config import RecordMapping, RestConfig, SourceConfig
+from etl.source_config import SourceConfig
 from etl.staging import StagedRow, Staging, Transactions, storable
 
 MAX_FIELDS = 1000
@@ -53,7 +51,7 @@ class RecordSource(Source):
         self.kind = config.kind
         self.config = config
         self.max_failed_share = config.max_failed_share
-        self.load = RecordLoad(name, mapped_columns(config.record), config.fresh_within_days)
+        self.load = RecordLoad(name, tuple(columns_of(config.record)), config.fresh_within_days)
         self.speaks_for = (name,)
         self._mapper = Mapper(config.record, config.types)
 
@@ -70,17 +68,13 @@ class RecordSource(Source):
         }
 
     @property
+    @abstractmethod
     def location(self) -> str:
         """The address or path that is read."""
-        return self.config.url if isinstance(self.config, RestConfig) else self.config.location
 
+    @abstractmethod
     def trouble(self) -> str | None:
         """Return what would keep a run from beginning, None when nothing that can be told without asking the source."""
-        if isinstance(self.config, RestConfig):
-            secret = self.config.auth.env if self.config.auth else None
-            return f"{secret} is not set" if secret and not os.environ.get(secret) else None
-        is_missing = "://" not in self.location and not Path(self.location).is_file()
-        return "there is no such file" if is_missing else None
 
     def attach(self, staging: Staging, transactions: Transactions) -> None:  # noqa: ARG002
         """Keep the way to the state that the last complete run ended with."""
@@ -159,18 +153,6 @@ class RecordSource(Source):
     def transform(self, row: RawRow) -> Iterable[object]:
         """Make the record of a raw row again."""
         yield StagedRow("record", self._mapper.values(self.parse(row), row.payload))
-
-
-def mapped_columns(mapping: RecordMapping) -> tuple[str, ...]:
-    """Return the columns of `record`, without its id and attributes, that a mapping fills."""
-    given = {
-        "title": mapping.title,
-        "value": mapping.value,
-        "description": mapping.description,
-        "created_at": mapping.created,
-        "updated_at": mapping.updated,
-    }
-    return tuple(column for column, field in given.items() if field is not None)
 
 
 def _profile(number: int, shapes: Counter[tuple[tuple[str, ...], tuple[type, ...]]]) -> list[tuple[Any, ...]]:

@@ -29,6 +29,13 @@ class Listed(RecordSource):
         self._rows, self._page_rows, self._state = rows, page_rows, state
         self.seen: list[dict[str, Any]] = []
 
+    @property
+    def location(self) -> str:
+        return "rows"
+
+    def trouble(self) -> str | None:
+        return None
+
     async def pages(self, position: Checkpoint | None, state: dict[str, Any]) -> AsyncGenerator[Page, None]:
         self.seen.append(state)
         for start in range(position["row"] if position else 0, len(self._rows), self._page_rows):

@@ -1,20 +1,19 @@
 """Files of comma-separated values, and of values separated by semicolons, tabs or bars (RFC 4180 where it is kept)."""
 
 import csv
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing
+from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
 import orjson
 
 from etl.csv_layout import LONGEST_CELL, Layout, detect_layout, is_blank, split_lines
-from etl.files import file_at
-from etl.record_source import Found, Page, RecordSource
+from etl.file_source import FileSource
+from etl.record_source import Found, Page
 from etl.source import Checkpoint, RawRow, RowError, SourceError
 from etl.source_config import CsvConfig
 from etl.staging import storable
-from etl.streams import in_thread, peeked
+from etl.streams import peeked
 from etl.text_kind import SAMPLE_BYTES, check_encoding, detect_encoding, refuse_foreign
 from etl.text_lines import Lines, in_utf8
 
@@ -23,29 +22,21 @@ PAGE_BYTES = 4 << 20
 LONGEST_ROW_BYTES = 64 << 20
 
 
-class CsvFile(RecordSource):
+class CsvFile(FileSource):
     """A CSV file. A row is an object of its header's names and its cells' texts as they stand; an empty one is null."""
 
-    def __init__(self, name: str, config: CsvConfig) -> None:
-        super().__init__(name, config)
-        self._csv = config
+    config: CsvConfig
 
-    async def pages(self, position: Checkpoint | None, state: dict[str, Any]) -> AsyncGenerator[Page, None]:  # noqa: ARG002
-        """Yield the rows; a position is a number of lines and a digest of them."""
-        file = file_at(self._csv.location)
-        async with aclosing(in_thread(file, lambda pieces: self._read(file.name, pieces, position))) as pages:
-            async for page in pages:
-                yield page
-
-    def _read(self, name: str, pieces: Iterator[bytes], position: Checkpoint | None) -> Iterator[Page]:
+    def read(self, name: str, pieces: Iterator[bytes], position: Checkpoint | None) -> Iterator[Page]:
+        """Make pages of the file's rows; raises SourceError."""
         sample, is_whole, pieces = peeked(pieces, SAMPLE_BYTES)
         refuse_foreign(name, sample)
-        encoding, note = self._csv.encoding, None
+        encoding, note = self.config.encoding, None
         if encoding is None:
             encoding, note = detect_encoding(name, sample)
         check_encoding(name, encoding)
         text, _, pieces = peeked(in_utf8(pieces, encoding), 1)
-        layout = detect_layout(name, text.decode("utf-8", "surrogateescape"), is_whole, self._csv)
+        layout = detect_layout(name, text.decode("utf-8", "surrogateescape"), is_whole, self.config)
         self.notes.extend([*([note] if note else []), *layout.notes])
         how = ascii((encoding, layout.delimiter, layout.names)).encode()
         lines = Lines(name, pieces, layout.separator.encode(), how)

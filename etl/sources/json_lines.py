@@ -1,37 +1,25 @@
 """Files with a JSON value a line (https://jsonlines.org)."""
 
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing
+from collections.abc import Iterator
 from typing import Any
 
 from etl import json_text
-from etl.files import file_at
-from etl.record_source import Found, Page, RecordSource
+from etl.file_source import FileSource
+from etl.record_source import Found, Page
 from etl.source import Checkpoint, RawRow, RowError, SourceError
-from etl.source_config import JsonLinesConfig
 from etl.staging import storable
-from etl.streams import in_thread, peeked
+from etl.streams import peeked
 from etl.text_kind import SAMPLE_BYTES, encoding_by_mark, refuse_foreign
 from etl.text_lines import Lines, in_utf8
 
 PAGE_ROWS = 10_000
 
 
-class JsonLines(RecordSource):
+class JsonLines(FileSource):
     """A file of JSON Lines. A row is kept as its line stands; of a name that comes twice the last value counts."""
 
-    def __init__(self, name: str, config: JsonLinesConfig) -> None:
-        super().__init__(name, config)
-        self._location = config.location
-
-    async def pages(self, position: Checkpoint | None, state: dict[str, Any]) -> AsyncGenerator[Page, None]:  # noqa: ARG002
-        """Yield the rows; a position is a number of lines and a digest of them."""
-        file = file_at(self._location)
-        async with aclosing(in_thread(file, lambda pieces: self._read(file.name, pieces, position))) as pages:
-            async for page in pages:
-                yield page
-
-    def _read(self, name: str, pieces: Iterator[bytes], position: Checkpoint | None) -> Iterator[Page]:
+    def read(self, name: str, pieces: Iterator[bytes], position: Checkpoint | None) -> Iterator[Page]:
+        """Make pages of the file's rows; raises SourceError."""
         sample, is_whole, pieces = peeked(pieces, SAMPLE_BYTES)
         refuse_foreign(name, sample)
         text, _, pieces = peeked(in_utf8(pieces, encoding_by_mark(sample) or "utf-8"), 1)

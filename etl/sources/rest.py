@@ -41,6 +41,19 @@ class Rest(RecordSource):
         super().__init__(name, config)
         self._pace = Pace(config.requests_per_second)
 
+    @property
+    def location(self) -> str:
+        """The address of the first request."""
+        return self.config.url
+
+    def trouble(self) -> str | None:
+        """Tell what is wrong with the secret in the environment."""
+        try:
+            Credential(self.config.auth)
+        except SourceError as error:
+            return str(error)
+        return None
+
     async def pages(self, position: Checkpoint | None, state: dict[str, Any]) -> AsyncGenerator[Page, None]:
         """Yield a page a request; raises SourceError."""
         credential = Credential(self.config.auth)
