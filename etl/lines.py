@@ -11,7 +11,7 @@ from enum import StrEnum
 import orjson
 
 from etl.files import File
-from etl.packing import BROKEN, Codec, Inflater, codec_of
+from etl.packing import BROKEN, Codec, Unpacker, codec_of
 from etl.source import SourceError
 
 CHUNK_BYTES = 8 << 20
@@ -152,25 +152,13 @@ async def _content(file: File, layout: Layout, skip: int) -> AsyncGenerator[byte
 
 async def _unpacked(file: File, codec: Codec) -> AsyncGenerator[bytes, None]:
     """Yield what one packed stream or several in a row hold; raises SourceError when the last is cut or broken."""
-    inflater: Inflater | None = None
+    unpacker = Unpacker(file.name, codec, _INFLATED_BYTES)
     async with aclosing(file.blocks()) as blocks:
         async for block in blocks:
-            data = block
-            while data or (inflater and not inflater.eof and not inflater.needs_input):
-                if inflater is None:
-                    inflater = codec()
-                try:
-                    piece = await asyncio.to_thread(inflater.decompress, data, _INFLATED_BYTES)
-                except BROKEN as error:
-                    raise SourceError(f"{file.name} cannot be unpacked: {error}") from error
-                if piece:
-                    yield piece
-                data = b""
-                if inflater.eof:
-                    # Padding with zeros after a stream is allowed.
-                    data, inflater = inflater.unused_data.lstrip(b"\0"), None
-    if inflater is not None:
-        raise SourceError(f"{file.name} is cut: it ends within its packed data")
+            pieces = unpacker.pieces(block)
+            while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+                yield piece
+    unpacker.finish()
 
 
 async def _document_lines(file: File, layout: Layout) -> bytes:

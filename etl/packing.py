@@ -3,10 +3,12 @@
 import bz2
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol, cast
 
 from isal import igzip_lib
+
+from etl.source import SourceError
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -52,3 +54,39 @@ _CODECS: tuple[tuple[re.Pattern[bytes], Codec], ...] = (
 def codec_of(head: bytes) -> Codec | None:
     """Return what unpacks a file with these first bytes, MAGIC_BYTES of them; None when it is not packed."""
     return next((codec for magic, codec in _CODECS if magic.match(head)), None)
+
+
+class Unpacker:
+    """Unpacks a file block by block: one packed stream, or several in a row, perhaps padded with zeros."""
+
+    def __init__(self, name: str, codec: Codec, piece_bytes: int) -> None:
+        self._name = name
+        self._codec = codec
+        self._piece_bytes = piece_bytes
+        self._inflater: Inflater | None = None
+
+    def pieces(self, block: bytes) -> Iterator[bytes]:
+        """Yield what the file's next block holds, `piece_bytes` at most at a time; raises SourceError."""
+        data = block
+        while True:
+            if self._inflater is None:
+                data = data.lstrip(b"\0")
+                if not data:
+                    return
+                self._inflater = self._codec()
+            try:
+                piece = self._inflater.decompress(data, self._piece_bytes)
+            except BROKEN as error:
+                raise SourceError(f"{self._name} cannot be unpacked: {error}") from error
+            if piece:
+                yield piece
+            data = b""
+            if self._inflater.eof:
+                data, self._inflater = self._inflater.unused_data, None
+            elif self._inflater.needs_input:
+                return
+
+    def finish(self) -> None:
+        """Raise SourceError when the file has ended within a packed stream."""
+        if self._inflater is not None:
+            raise SourceError(f"{self._name} is cut: it ends within its packed data")

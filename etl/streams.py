@@ -7,7 +7,7 @@ from itertools import chain
 from typing import TypeVar
 
 from etl.files import File
-from etl.packing import BROKEN, MAGIC_BYTES, Codec, Inflater, codec_of
+from etl.packing import MAGIC_BYTES, Codec, Unpacker, codec_of
 from etl.source import SourceError
 
 PIECE_BYTES = 1 << 20
@@ -82,29 +82,10 @@ def unpacked(name: str, blocks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _inflated(name: str, codec: Codec, blocks: Iterable[bytes]) -> Iterator[bytes]:
-    inflater: Inflater | None = None
+    unpacker = Unpacker(name, codec, PIECE_BYTES)
     for block in blocks:
-        data = block
-        while True:
-            if inflater is None:
-                # Padding with zeros after a stream is allowed.
-                data = data.lstrip(b"\0")
-                if not data:
-                    break
-                inflater = codec()
-            try:
-                piece = inflater.decompress(data, PIECE_BYTES)
-            except BROKEN as error:
-                raise SourceError(f"{name} cannot be unpacked: {error}") from error
-            if piece:
-                yield piece
-            data = b""
-            if inflater.eof:
-                data, inflater = inflater.unused_data, None
-            elif inflater.needs_input:
-                break
-    if inflater is not None:
-        raise SourceError(f"{name} is cut: it ends within its packed data")
+        yield from unpacker.pieces(block)
+    unpacker.finish()
 
 
 def peeked(pieces: Iterable[bytes], size: int) -> tuple[bytes, bool, Iterator[bytes]]:

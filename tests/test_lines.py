@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from etl.files import LocalFile
+from etl.files import BLOCK_BYTES, LocalFile
 from etl.lines import Chunk, Form, read_chunks, sniff
 from etl.source import SourceError
 from tests.packed import PACKED
@@ -39,6 +39,11 @@ async def test_cut_file_is_refused(tmp_path: Path, how: str, lost_bytes: int) ->
     (tmp_path / "file").write_bytes(packed[:-lost_bytes])
     with pytest.raises(SourceError, match="is cut"):
         await read(tmp_path / "file")
+
+
+async def test_padding_may_be_longer_than_a_block(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(gzip.compress(ARRAY) + bytes(2 * BLOCK_BYTES))
+    assert b"".join(chunk.data for chunk in await read(tmp_path / "file")) == ARRAY
 
 
 async def test_broken_packing_is_refused(tmp_path: Path) -> None:
