@@ -13,11 +13,9 @@ from limits import RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage, RedisStorage, Storage
 from limits.aio.strategies import FixedWindowRateLimiter
 from redis.asyncio.connection import ConnectionPool
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from db.errors import ConfigurationError
+from graph.redis_pool import redis_pool
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +62,7 @@ class Budget:
     def __init__(self, per_minute: int, redis_url: str | None) -> None:
         """Raise ConfigurationError for a Redis URL that is none."""
         self._item = RateLimitItemPerMinute(per_minute, namespace="atlas")
-        self._pool = _pool(redis_url) if redis_url else None
+        self._pool = redis_pool(redis_url, REDIS_TIMEOUT_SECONDS) if redis_url else None
         self._limiter = FixedWindowRateLimiter(_storage(redis_url, self._pool))
         self._per_minute = per_minute
         self._paused_until = 0.0
@@ -113,18 +111,6 @@ def network_of(address: str) -> str:
         mapped = found.ipv4_mapped
         return str(mapped or ip_network((found.packed, IPV6_SITE_BITS), strict=False))
     return str(found)
-
-
-def _pool(url: str) -> ConnectionPool:
-    try:
-        return ConnectionPool.from_url(
-            url,
-            socket_timeout=REDIS_TIMEOUT_SECONDS,
-            socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-        )
-    except ValueError as error:
-        raise ConfigurationError("REDIS_URL cannot be read: expected redis://host:6379/0") from error
 
 
 def _storage(url: str | None, pool: ConnectionPool | None) -> Storage:

@@ -14,13 +14,11 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from db.errors import ConfigurationError
 from graph.cache import Kept
+from graph.redis_pool import redis_pool
 
 TIMEOUT_SECONDS = 0.02
 PROBE_TIMEOUT_SECONDS = 1
@@ -47,15 +45,7 @@ class RedisCache:
     """A Redis that several processes share."""
 
     def __init__(self, url: str) -> None:
-        try:
-            self._redis = Redis.from_url(
-                url,
-                socket_timeout=PROBE_TIMEOUT_SECONDS,
-                socket_connect_timeout=PROBE_TIMEOUT_SECONDS,
-                retry=Retry(NoBackoff(), 0),
-            )
-        except ValueError as error:
-            raise ConfigurationError("REDIS_URL cannot be read: expected redis://host:6379/0") from error
+        self._redis = Redis.from_pool(redis_pool(url, PROBE_TIMEOUT_SECONDS))
         self._busy = 0
         self._timeouts = 0
         self._paused_until: float | None = None
