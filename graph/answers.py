@@ -24,6 +24,7 @@ STATUSES = {
     Code.TIMEOUT: 504,
 }
 MAX_SHOWN_CHARACTERS = 60
+GRAPHQL_PATH = "/graphql"
 
 
 class JSONResponse(Response):
@@ -92,6 +93,18 @@ def failure(error: Exception) -> Response:
     elif code is Code.UNAVAILABLE:
         logger.warning("the database is not available: %s", one_line(error))
     return error_answer(message, code, STATUSES.get(code, 500))
+
+
+def graphql_error(message: str, code: Code) -> dict[str, Any]:
+    """Return the body of a GraphQL answer to a request that was refused before anything was executed."""
+    return {"errors": [{"message": message, "extensions": {"code": code.value}}]}
+
+
+def refused_at(path: str, message: str, code: Code, status: int, headers: Any) -> Response:
+    """Answer with an error, before any route is reached, in the form of the path's own answers."""
+    if path != GRAPHQL_PATH:
+        return error_answer(message, code, status, headers=headers)
+    return JSONResponse(graphql_error(message, code), status, headers=headers)
 
 
 def error_answer(

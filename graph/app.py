@@ -18,12 +18,12 @@ from db.settings import Settings
 from db.statements import Readers
 from graph.access import Role
 from graph.answering import Answers
-from graph.answers import JSONResponse, ParameterError, refuse, say_what_is_wrong
+from graph.answers import GRAPHQL_PATH, JSONResponse, ParameterError, refuse, say_what_is_wrong
 from graph.budget import HEADERS as BUDGET_HEADERS
 from graph.budget import Budget
 from graph.documents import Documents, read_documents
 from graph.endpoint import Endpoint
-from graph.gate import GRAPHQL_PATH, Gate, restricted
+from graph.gate import Gate, restricted
 from graph.graphiql import STATIC_DIRECTORY, STATIC_URL, graphiql_page
 from graph.health import health, known_revisions, live, ready
 from graph.metrics import CountRequests, Metrics

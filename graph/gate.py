@@ -9,12 +9,11 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from graph.access import Caller, Role, forbidden
-from graph.answers import STATUSES, JSONResponse, error_answer
+from graph.answers import GRAPHQL_PATH, STATUSES, error_answer, refused_at
 from graph.errors import Code
 from graph.tokens import KEYS_ABSENT_SECONDS, KeysUnavailableError, TokenError, Tokens
 
 REALM = 'Bearer realm="chronos-atlas"'
-GRAPHQL_PATH = "/graphql"
 POLICY_VIOLATION = 1008
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -88,7 +87,4 @@ def _refusal(error: TokenError | KeysUnavailableError, path: str) -> Response:
     else:
         code, message = Code.UNAUTHENTICATED, str(error)
         headers = {"www-authenticate": f'{REALM}, error="invalid_token", error_description="{message}"'}
-    if path != GRAPHQL_PATH:
-        return error_answer(message, code, STATUSES[code], headers=headers)
-    body = {"errors": [{"message": message, "extensions": {"code": code.value}}]}
-    return JSONResponse(body, STATUSES[code], headers=headers)
+    return refused_at(path, message, code, STATUSES[code], headers)

@@ -7,7 +7,7 @@ import msgspec
 import orjson
 from starlette.types import Scope, Send
 
-from graph.answers import STATUSES
+from graph.answers import STATUSES, graphql_error
 from graph.asked import JSON
 from graph.cache import Kept, digest
 from graph.errors import Code
@@ -88,8 +88,7 @@ class Reply:
 
     async def refuse(self, message: str, code: Code, status: int) -> None:
         """Send an error."""
-        body = {"errors": [{"message": message, "extensions": {"code": code.value}}]}
-        await self._once(status, orjson.dumps(body), [_ALLOW] if status == 405 else [])
+        await self._once(status, orjson.dumps(graphql_error(message, code)), [_ALLOW] if status == 405 else [])
 
     async def _once(self, status: int, body: bytes, headers: Headers | None = None) -> None:
         caching = [(b"cache-control", _NO_STORE)] if self.is_for_caches else []

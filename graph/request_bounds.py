@@ -5,9 +5,8 @@ from collections.abc import Iterable
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from graph.answers import JSONResponse, error_answer
+from graph.answers import refused_at
 from graph.errors import Code
-from graph.gate import GRAPHQL_PATH
 from graph.limits import MAX_BODY_BYTES, MAX_DIGITS, MAX_HEADER_BYTES, MAX_HEADERS, MAX_URL_BYTES
 
 BODILESS = ("GET", "HEAD")
@@ -103,8 +102,4 @@ def _body_refused(length: int) -> tuple[int, str]:
 
 def _response(scope: Scope, status: int, message: str) -> Response:
     """Answer in the route's own form, and have the connection closed: the rest of the body is not waited for."""
-    headers = {"connection": "close"}
-    if scope["path"] != GRAPHQL_PATH:
-        return error_answer(message, Code.LIMIT, status, headers=headers)
-    body = {"errors": [{"message": message, "extensions": {"code": Code.LIMIT.value}}]}
-    return JSONResponse(body, status, headers)
+    return refused_at(scope["path"], message, Code.LIMIT, status, {"connection": "close"})
