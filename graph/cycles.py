@@ -7,8 +7,17 @@ from db.models import atlas as models
 from db.operations import count_cycles, cycle_page
 from graph.atlas import DEFAULT_FIRST, Entity, First
 from graph.context import Info
-from graph.listings import After, PageSize
-from graph.pagination import Connection, check_first, connection, cut, decode_cursor, encode_cursor, resolved
+from graph.pagination import (
+    After,
+    Connection,
+    PageSize,
+    check_first,
+    connection,
+    cut,
+    decode_cursor,
+    encode_cursor,
+    resolved,
+)
 from graph.scalars import given
 
 CURSOR = "CYCLES"

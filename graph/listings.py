@@ -31,7 +31,11 @@ from graph.compiled.mapping import Listed, Page, Row, mapped
 from graph.context import Info
 from graph.errors import bad_input, check_text
 from graph.pagination import (
+    After,
+    Before,
     Connection,
+    LastSize,
+    PageSize,
     check_first,
     connection,
     cursor_sql,
@@ -67,8 +71,6 @@ described(
     },
 )
 
-PageSize = Annotated[int | None, strawberry.argument(description="The size of a page, up to 100; 20 when left out.")]
-After = Annotated[str | None, strawberry.argument(description="The cursor to go on after: an `endCursor`.")]
 Kinds = Annotated[list[Kind] | None, strawberry.argument(description="Only entities of these kinds.")]
 
 
@@ -144,12 +146,8 @@ async def _entities(
     order_by: Annotated[EntityOrder, strawberry.argument(description="How to order them.")] = EntityOrder.NAME_ASC,
     first: PageSize = strawberry.UNSET,
     after: After = strawberry.UNSET,
-    last: Annotated[
-        int | None, strawberry.argument(description="Instead of `first`: the size of a page that ends the list.")
-    ] = strawberry.UNSET,
-    before: Annotated[
-        str | None, strawberry.argument(description="With `last`: the cursor to go back from, a `startCursor`.")
-    ] = strawberry.UNSET,
+    last: LastSize = strawberry.UNSET,
+    before: Before = strawberry.UNSET,
 ) -> object:
     page = _page(filter, order_by, first, after, last, before)
     session = info.context.session

@@ -3,7 +3,7 @@
 import base64
 import binascii
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import orjson
 import strawberry
@@ -17,6 +17,15 @@ from graph.scalars import BigInt
 MAX_PAGE = 100
 DEFAULT_PAGE = 20
 TOTAL_COUNT = "How many entries there are on all pages. It is counted only when you ask, which takes longer."
+
+PageSize = Annotated[int | None, strawberry.argument(description="The size of a page, up to 100; 20 when left out.")]
+After = Annotated[str | None, strawberry.argument(description="The cursor to go on after: an `endCursor`.")]
+LastSize = Annotated[
+    int | None, strawberry.argument(description="Instead of `first`: the size of a page that ends the list.")
+]
+Before = Annotated[
+    str | None, strawberry.argument(description="With `last`: the cursor to go back from, a `startCursor`.")
+]
 
 T = TypeVar("T")
 Count = Callable[[], Awaitable[int]]

@@ -18,7 +18,19 @@ from db.records import EXACT_UP_TO, RecordRow, Total
 from graph.access import Role, needs
 from graph.context import Info
 from graph.errors import bad_input, check_text
-from graph.pagination import Edge, PageInfo, check_window, decode_cursor, encode_cursor, page_info, resolved
+from graph.pagination import (
+    After,
+    Before,
+    Edge,
+    LastSize,
+    PageInfo,
+    PageSize,
+    check_window,
+    decode_cursor,
+    encode_cursor,
+    page_info,
+    resolved,
+)
 from graph.raw_records import RawRecord
 from graph.record_filters import RecordFilterInput, read_filter
 from graph.runs import EtlRun
@@ -201,18 +213,10 @@ async def _data(
         ),
     ] = strawberry.UNSET,
     order_by: Annotated[RecordOrder, strawberry.argument(description="How to order them.")] = RecordOrder.ID_ASC,
-    first: Annotated[
-        int | None, strawberry.argument(description="The size of a page, up to 100; 20 when left out.")
-    ] = strawberry.UNSET,
-    after: Annotated[
-        str | None, strawberry.argument(description="The cursor to go on after: an `endCursor`.")
-    ] = strawberry.UNSET,
-    last: Annotated[
-        int | None, strawberry.argument(description="Instead of `first`: the size of a page that ends the list.")
-    ] = strawberry.UNSET,
-    before: Annotated[
-        str | None, strawberry.argument(description="With `last`: the cursor to go back from, a `startCursor`.")
-    ] = strawberry.UNSET,
+    first: PageSize = strawberry.UNSET,
+    after: After = strawberry.UNSET,
+    last: LastSize = strawberry.UNSET,
+    before: Before = strawberry.UNSET,
 ) -> RecordConnection:
     size, cursor, backward = check_window(given(first), given(after), given(last), given(before))
     words, conditions, of_source = given(search), given(filter), given(source)
