@@ -21,7 +21,7 @@ from etl.sources.sparql_json import SparqlJson
 from etl.sources.wikidata_dump import WikidataDump
 from etl.sources.wikidata_sparql import WikidataSparql
 from etl.sparql import PUBLIC_ENDPOINT
-from etl.terminal import load, print_json, print_rows, show, watched, with_database
+from etl.terminal import AsJson, DryRun, load, print_json, print_rows, show, watched, with_database
 from etl.wikidata import DEFAULT_LANGUAGES
 from etl.wikidata_queries import Scope
 
@@ -40,8 +40,6 @@ app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(source_commands.app)
 
 Limit = Annotated[int | None, typer.Option(min=1, help="Load at most so many rows.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Do everything but keep nothing: tell what would change.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 @app.command()

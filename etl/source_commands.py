@@ -16,7 +16,7 @@ from etl.renormalise import Renormalise
 from etl.source import SourceError
 from etl.source_config import read_sources
 from etl.sources import CONFIGURED, SOURCES
-from etl.terminal import exiting, print_rows, show, watched, watched_together, with_database
+from etl.terminal import AsJson, DryRun, exiting, print_rows, show, watched, watched_together, with_database
 
 app = typer.Typer()
 
@@ -35,9 +35,7 @@ def configured(config: Path, names: Sequence[str] = ()) -> list[RecordSource]:
 
 
 @app.command("sources")
-def list_sources(
-    config: Config = DEFAULT_CONFIG, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
-) -> None:
+def list_sources(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     """List the sources of the file, what keeps one from being run, and how its last run ended."""
 
     async def read(session: WriteSession) -> None:
@@ -64,8 +62,8 @@ def run_sources(
     every: Annotated[bool, typer.Option("--all", help="Load every source of the file.")] = False,
     config: Config = DEFAULT_CONFIG,
     limit: Annotated[int | None, typer.Option(min=1, help="Load at most so many rows of each.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Keep nothing: tell what would change.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the results as a JSON list.")] = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:
     """Load sources of the file, several at a time; one that fails stops no other. Exits with the worst one's code."""
     if bool(names) == every:
@@ -84,8 +82,8 @@ def run_sources(
 def renormalise(
     name: Annotated[str, typer.Argument(metavar="SOURCE", help="The source whose records are made anew.")],
     config: Config = DEFAULT_CONFIG,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Keep nothing: tell what would change.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:
     """Make a source's records anew from its raw rows, by the mapping of today; nothing is fetched."""
     with exiting():

@@ -6,7 +6,7 @@ import sys
 import traceback
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
 import typer
@@ -32,6 +32,9 @@ TOGETHER = 4
 """So many sources are loaded at the same time: more would only wait for each other's publishing."""
 
 _ABORTED = "aborted: `python -m etl resume` goes on from the last batch"
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Do everything but keep nothing: tell what would change.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 Work = Callable[[AsyncEngine], Coroutine[Any, Any, int]]
 
