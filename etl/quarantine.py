@@ -9,7 +9,7 @@ from db.errors import AtlasError
 from db.models.operations import EtlRun, Quarantine
 from db.session import WriteSession
 from etl.edges import replayed
-from etl.source import Batch, Checkpoint, RawRow, Source
+from etl.source import Again, Batch, Checkpoint, RawRow, Source
 from etl.sources import source_class
 
 REPLAY_BATCH_ROWS = 500
@@ -58,29 +58,20 @@ async def replay_source(session: WriteSession, name: str) -> "ReplaySource | Non
     return ReplaySource(original.build(params.scalar_one()), rows)
 
 
-class ReplaySource(Source):
+class ReplaySource(Again):
     """The quarantined rows of a source, through that source's own transform."""
 
     # Rows that are bad still are no news: they stay where they are.
     max_failed_share = 1.0
 
     def __init__(self, original: Source, rows: list[RawRow]) -> None:
-        super().__init__()
-        self._original = original
+        super().__init__(original, REPLAY_PREFIX)
         self._rows = rows
-        self.name = f"{REPLAY_PREFIX}{original.name}"
-        self.kind = original.kind
-        self.load = original.load
-        self.datasets = original.datasets
 
     @classmethod
     def build(cls, params: dict[str, Any]) -> "ReplaySource":
         """Refuse: the rows still in quarantine are what a replay begins with."""
         raise AtlasError(f"a replay ({params}) is not resumed: run `python -m etl quarantine replay` again")
-
-    def params(self) -> dict[str, Any]:
-        """Return the original's parameters."""
-        return self._original.params()
 
     async def count(self) -> int:
         """Return the number of rows to try."""
@@ -98,4 +89,4 @@ class ReplaySource(Source):
         value = row.json()
         if isinstance(value, dict) and value.keys() >= {"source", "type", "target", "provenance"}:
             return replayed(value)
-        return self._original.transform(row)
+        return super().transform(row)

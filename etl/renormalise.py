@@ -1,10 +1,9 @@
 """Records made anew from the raw rows that are kept, by the mapping of today, without asking their source."""
 
-from collections.abc import AsyncIterator, Iterable
-from typing import Any
+from collections.abc import AsyncIterator
 
 from etl.record_source import RecordSource
-from etl.source import Batch, Checkpoint, RawRow, Source
+from etl.source import Again, Batch, Checkpoint, RawRow
 from etl.staging import Staging, Transactions
 
 BATCH_ROWS = 5000
@@ -17,25 +16,12 @@ _PAGE = """
 """
 
 
-class Renormalise(Source):
+class Renormalise(Again):
     """The raw rows of a configured source, through that source's own mapping."""
 
     def __init__(self, original: RecordSource) -> None:
-        super().__init__()
-        self._original = original
-        self.name = f"{PREFIX}{original.name}"
-        self.kind = original.kind
-        self.load = original.load
+        super().__init__(original, PREFIX)
         self.max_failed_share = original.max_failed_share
-
-    @classmethod
-    def build(cls, params: dict[str, Any]) -> "Renormalise":
-        """Refuse: the mapping of today is in the file of sources."""
-        raise NotImplementedError(f"made of a source: {params}")
-
-    def params(self) -> dict[str, Any]:
-        """Return the source's."""
-        return self._original.params()
 
     def attach(self, staging: Staging, transactions: Transactions) -> None:  # noqa: ARG002
         """Keep the way to the raw rows."""
@@ -53,7 +39,3 @@ class Renormalise(Source):
             rows = [RawRow(self._original.name, row.external_id, row.payload) for row in found]
             after = rows[-1].external_id
             yield Batch(rows, {"after": after})
-
-    def transform(self, row: RawRow) -> Iterable[object]:
-        """Make the row's record."""
-        return self._original.transform(row)

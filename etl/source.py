@@ -162,3 +162,28 @@ class Source(ABC):
     @abstractmethod
     def transform(self, row: RawRow) -> Iterable[object]:
         """Turn a raw row into records of the kinds that `load` stages; raises RowError. Pure."""
+
+
+class Again(Source):
+    """Rows of another source that are kept here, taken through that source's own transform once more."""
+
+    def __init__(self, original: Source, prefix: str) -> None:
+        super().__init__()
+        self._original = original
+        self.name = f"{prefix}{original.name}"
+        self.kind = original.kind
+        self.load = original.load
+        self.datasets = original.datasets
+
+    @classmethod
+    def build(cls, params: dict[str, Any]) -> "Again":
+        """Refuse: it is made of a source, which is built of these."""
+        raise AtlasError(f"{cls.__name__} is made of a source, not of {params}")
+
+    def params(self) -> dict[str, Any]:
+        """Return the original's."""
+        return self._original.params()
+
+    def transform(self, row: RawRow) -> Iterable[object]:
+        """Transform as the original does."""
+        return self._original.transform(row)
