@@ -187,7 +187,7 @@ class _Server:
             # Renamed last: an interrupted initdb leaves nothing that looks like a database.
             scratch.rename(self._directory)
         except BaseException:
-            # The only recursive removal: of what this call has just made.
+            # Ctrl-C included. The only recursive removal: of what this call has just made.
             shutil.rmtree(scratch, ignore_errors=True)
             raise
 

@@ -78,6 +78,7 @@ class Readers:
         try:
             connection = await self.engine.raw_connection()
         except BaseException:
+            # Whatever it was, a cancelled request included: what was not lent must not be counted as lent.
             self._forget()
             raise
         driver = connection.driver_connection
