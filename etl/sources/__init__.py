@@ -32,7 +32,10 @@ def source_class(name: str) -> type[Source]:
     try:
         return SOURCES[name]
     except KeyError:
-        raise AtlasError(f"there is no source {name!r}: expected one of {', '.join(sorted(SOURCES))}") from None
+        known = ", ".join(sorted(SOURCES))
+        raise AtlasError(
+            f"there is no source {name!r}: expected one of {known}; for one of sources.toml see `etl renormalise`"
+        ) from None
 
 
 def rebuild(name: str, params: dict[str, Any]) -> Source:
