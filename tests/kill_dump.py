@@ -27,13 +27,15 @@ def die(*_: Any) -> None:
 
 
 def at_batch(chance: random.Random) -> Options:
-    """Die as a batch is staged, or at any moment soon after."""
+    """Die as a batch is staged, or at any moment before the next one is."""
     left, moment = [chance.randint(1, BATCHES)], chance.choice((0.0, chance.uniform(0, MOMENT_SECONDS)))
 
     def watch(progress: Progress) -> None:
         left[0] -= 1
-        if left[0] == 0:
-            threading.Timer(moment, die).start() if moment else die()
+        if left[0] == 0 and moment:
+            threading.Timer(moment, die).start()
+        elif left[0] <= 0:
+            die()
 
     return Options(watch=watch)
 
