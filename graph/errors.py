@@ -4,13 +4,13 @@ import logging
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 
-import structlog
 from graphql import FieldNode, GraphQLError, GraphQLSyntaxError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from db.errors import DatabaseUnavailableError, InvalidDateError, InvalidKeyError
 from db.session import one_line
+from graph.logs import REQUEST_ID
 
 logger = logging.getLogger(__name__)
 
@@ -67,8 +67,7 @@ def check_text(name: str, value: str) -> str:
 
 def request_id() -> str | None:
     """Return the id of the request that is being answered; None outside of one."""
-    found = structlog.contextvars.get_contextvars().get("request_id")
-    return found if isinstance(found, str) else None
+    return REQUEST_ID.get()
 
 
 def explain(error: Exception) -> tuple[Code, str] | None:

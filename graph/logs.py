@@ -1,20 +1,28 @@
 """How the server's logs look: JSON lines, or readable lines on a terminal, from every library alike.
 
-Modules log by the standard library; what they give as `extra`, and what is bound to the request, becomes a member.
+Modules log by the standard library; what they give as `extra`, and the request's id, become members.
 """
 
 import json
 import logging
 import sys
+import time
+from contextlib import nullcontext, suppress
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import orjson
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 MAX_CHARACTERS = 300
 MAX_TRACEBACK_CHARACTERS = 8_000
+
+REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
+"""The id of the request that is being answered."""
+
+_TRACEBACKS = logging.Formatter()
 
 # What every record has; all else was given as `extra`.
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -22,37 +30,54 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 
 def configure(stream: TextIO = sys.stderr) -> None:
     """Write all logs to a stream: our own from INFO on, those of libraries from WARNING on."""
-    # A line for every request: what no line tells is not gathered. See "Optimization" in Python's logging HOWTO.
+    # What no line tells is not gathered. See "Optimization" in Python's logging HOWTO.
     vars(logging).update(_srcfile=None, logThreads=False, logProcesses=False, logMultiprocessing=False)
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(_readable() if stream.isatty() else JSONLines())
+    handler = _readable(stream) if stream.isatty() else JSONLines(stream)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("graph").setLevel(logging.INFO)
 
 
-class JSONLines(logging.Formatter):
-    """A line of JSON for each record; structlog's chain of processors takes four times as long."""
+class JSONLines(logging.StreamHandler[TextIO]):
+    """Writes a line of JSON for each record; structlog's chain of processors takes four times as long."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Write a record."""
-        told: dict[str, Any] = {"event": record.getMessage(), **structlog.contextvars.get_contextvars()}
-        told["level"] = record.levelname.lower()
-        told["logger"] = record.name
-        for name, value in vars(record).items():
-            if name not in _STANDARD:
-                told[name] = value
+        told = {name: value for name, value in vars(record).items() if name not in _STANDARD}
         if record.exc_info:
             # Tracebacks with the values of variables would tell secrets.
-            told["exception"] = self.formatException(record.exc_info)
-        told["timestamp"] = datetime.fromtimestamp(record.created, UTC)
-        return _json(_shortened(told))
+            told["exception"] = _TRACEBACKS.formatException(record.exc_info)
+        told = _shortened({"event": record.getMessage(), **told})
+        return _line(told.pop("event"), record.levelname, record.name, told, record.created)
+
+    def tell(self, event: str, logger: str, told: dict[str, Any]) -> None:
+        """Write a line at INFO without a record, which would take three times as long; its texts must be short."""
+        line = _line(event, "INFO", logger, told, time.time())
+        # A log that cannot be written must not fail what it tells of.
+        with self.lock or nullcontext(), suppress(OSError):
+            self.stream.write(line + self.terminator)
+            self.flush()
 
 
-def _readable() -> logging.Formatter:
+def tell(logger: logging.Logger, event: str, told: dict[str, Any]) -> None:
+    """Log at INFO what every request tells."""
+    handlers = logging.root.handlers
+    if len(handlers) == 1 and isinstance(handlers[0], JSONLines) and logger.isEnabledFor(logging.INFO):
+        handlers[0].tell(event, logger.name, told)
+    else:
+        logger.info(event, extra=told)
+
+
+def _readable(stream: TextIO) -> logging.Handler:
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(_coloured())
+    return handler
+
+
+def _coloured() -> logging.Formatter:
     gathered: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
+        _add_request_id,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
@@ -65,6 +90,21 @@ def _readable() -> logging.Formatter:
             structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
         ],
     )
+
+
+def _add_request_id(_logger: WrappedLogger, _method: str, told: EventDict) -> EventDict:
+    if (request_id := REQUEST_ID.get()) is not None:
+        told["request_id"] = request_id
+    return told
+
+
+def _line(event: str, level: str, logger: str, told: dict[str, Any], created: float) -> str:
+    """Write a line, of a time in seconds since 1970."""
+    line: dict[str, Any] = {"event": event}
+    if (request_id := REQUEST_ID.get()) is not None:
+        line["request_id"] = request_id
+    line |= {"level": level.lower(), "logger": logger, **told, "timestamp": datetime.fromtimestamp(created, UTC)}
+    return _json(line)
 
 
 def _json(told: dict[str, Any]) -> str:

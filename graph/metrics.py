@@ -14,7 +14,6 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from db.observe import Statement, observe_statements
 from db.run_totals import EtlTotals, etl_totals
@@ -53,7 +52,12 @@ class Metrics:
         self._sql_seconds = self._histogram("sql_seconds", "Time of SQL statements.", SECONDS)
         self._sql_failures = self._counter("sql_failures", "SQL statements that failed, by error.", "error")
         self._batch_size = self._histogram("loader_batch_size", "Keys in a loader's batch.", BATCH_SIZES, "loader")
-        self._cache_reads = self._counter("cache_reads", "Look-ups of answers in the cache.", "level", "result")
+        cache_reads = self._counter("cache_reads", "Look-ups of answers in the cache.", "level", "result")
+        self._cache_reads = {
+            (level, is_hit): cache_reads.labels(level, "hit" if is_hit else "miss")
+            for level in ("memory", "redis")
+            for is_hit in (True, False)
+        }
 
     def _counter(self, name: str, description: str, *labels: str) -> Counter:
         return Counter(f"atlas_{name}", description, labels, registry=self.registry)
@@ -92,7 +96,7 @@ class Metrics:
 
     def count_cache_read(self, level: str, *, is_hit: bool) -> None:
         """Count a look-up."""
-        self._cache_reads.labels(level, "hit" if is_hit else "miss").inc()
+        self._cache_reads[level, is_hit].inc()
 
     def count_statement(self, statement: Statement) -> None:
         """Count a statement of SQL."""
@@ -219,26 +223,3 @@ def _waiting(totals: EtlTotals) -> Metric:
     for source, count in totals.open_quarantine:
         family.add_metric([source], count)
     return family
-
-
-class CountRequests:
-    """Middleware that counts every response by the route that made it."""
-
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app = app
-        self._metrics = metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-
-        async def counted(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                # The path of a route, not of the request: clients must not make up time series.
-                route = getattr(scope.get("route"), "path", OTHER)
-                self._metrics.count_request(route, scope["method"], message["status"])
-            await send(message)
-
-        await self._app(scope, receive, counted)

@@ -1,15 +1,16 @@
-"""The id that joins an answer with what the logs tell of it, and the line that every request leaves there."""
+"""What every request leaves: an id that joins its answer with the logs, a line there, and a count."""
 
 import logging
 import re
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 
-import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from graph.answers import failure
+from graph.logs import REQUEST_ID, tell
+from graph.metrics import OTHER, Metrics
 
 HEADER = "X-Request-ID"
 MAX_PATH_CHARACTERS = 200
@@ -21,13 +22,14 @@ logger = logging.getLogger(__name__)
 
 
 class RequestIds:
-    """Give every answer an `X-Request-ID`: the request's own when it is sane, else one made here.
+    """Give every answer an `X-Request-ID`, the request's own when it is sane, else one made here; log and count it.
 
     What fails below before an answer was begun is answered here, so that this answer has its id too.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -37,15 +39,18 @@ class RequestIds:
         chosen = _taken_over(scope["headers"]) or secrets.token_hex(16).encode()
         status: int | None = None
 
-        async def send_with_id(message: Message) -> None:
+        def send_with_id(message: Message) -> Awaitable[None]:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message = {**message, "headers": [*message.get("headers", ()), (_NAME, chosen)]}
-            await send(message)
+                message["headers"] = [*message.get("headers", ()), (_NAME, chosen)]
+                # The path of a route, not of the request: clients must not make up time series.
+                route = getattr(scope.get("route"), "path", OTHER)
+                self._metrics.count_request(route, scope["method"], message["status"])
+            return send(message)
 
         begun = time.perf_counter()
-        bound = structlog.contextvars.bind_contextvars(request_id=chosen.decode())
+        outside = REQUEST_ID.set(chosen.decode())
         try:
             await self._app(scope, receive, send_with_id)
         except Exception as error:
@@ -55,7 +60,7 @@ class RequestIds:
             await failure(error)(scope, receive, send_with_id)
         finally:
             _tell(scope, status, begun)
-            structlog.contextvars.reset_contextvars(**bound)
+            REQUEST_ID.reset(outside)
 
 
 def _taken_over(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
@@ -70,4 +75,4 @@ def _tell(scope: Scope, status: int | None, begun: float) -> None:
     path = scope.get("raw_path") or scope["path"].encode()
     milliseconds = round((time.perf_counter() - begun) * 1000, 1)
     told = {"method": scope["method"], "path": path[:MAX_PATH_CHARACTERS].decode("latin-1")}
-    logger.info("request", extra=told | {"status": status, "ms": milliseconds})
+    tell(logger, "request", told | {"status": status, "ms": milliseconds})

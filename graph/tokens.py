@@ -5,6 +5,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -131,8 +132,10 @@ class Tokens:
 
     def __init__(self, settings: Settings) -> None:
         """Raises ConfigurationError when the settings about tokens do not fit together."""
-        self.may_introspect = settings.introspection
+        self._may_introspect = settings.introspection
         self._keys, algorithm = _keys_of(settings)
+        without_token = ANYONE if self._keys is None else ANONYMOUS
+        self._without_token = replace(without_token, may_introspect=settings.introspection)
         self._registry = jws.JWSRegistry(algorithms=[algorithm], strict_check_header=False)
         self._claims = jwt.JWTClaimsRegistry(
             leeway=LEEWAY_SECONDS,
@@ -148,14 +151,12 @@ class Tokens:
 
     async def caller(self, authorization: str | None) -> Caller:
         """Return who sent an Authorization header; raises TokenError or KeysUnavailableError."""
-        if self._keys is None:
-            return Caller(ANYONE.subject, ANYONE.role, self.may_introspect)
-        if authorization is None:
-            return Caller(ANONYMOUS.subject, ANONYMOUS.role, self.may_introspect)
+        if self._keys is None or authorization is None:
+            return self._without_token
         claims = await self._check(self._keys, _token_of(authorization))
         role = _role_of(claims)
         subject = str(claims.get("sub") or "unnamed")[:MAX_SUBJECT_LENGTH]
-        return Caller(subject, role, self.may_introspect or role >= Role.ADMIN)
+        return Caller(subject, role, self._may_introspect or role >= Role.ADMIN)
 
     async def _check(self, keys: Keys, token: str) -> Mapping[str, Any]:
         try:

@@ -1,3 +1,4 @@
+import errno
 import io
 import json
 import logging
@@ -16,6 +17,11 @@ SECRET = "open-sesame"
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
+
+
+class Full(io.StringIO):
+    def write(self, _: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 @pytest.fixture
@@ -75,12 +81,17 @@ async def test_preflight_has_an_id_and_browsers_may_read_it(server_url: str) -> 
     assert answer.headers["access-control-expose-headers"] == "X-Request-ID, RateLimit-Policy, RateLimit, Retry-After"
 
 
-async def test_request_leaves_one_line_without_its_query(atlas: Client, logged: io.StringIO) -> None:
+@pytest.mark.parametrize("is_alone", [True, False])
+async def test_request_leaves_one_line_without_its_query(atlas: Client, logged: io.StringIO, is_alone: bool) -> None:
+    if is_alone:
+        # Without pytest's own handlers, which were added since.
+        logs.configure(logged)
     headers = {"x-request-id": "mine", "authorization": SECRET}
     await atlas.http.get(f"/data?title={SECRET}", headers=headers)
     (line,) = lines(logged)
     assert (line["event"], line["method"], line["path"], line["status"]) == ("request", "GET", "/data", 200)
     assert (line["request_id"], line["level"], line["ms"] > 0) == ("mine", "info", True)
+    assert list(line) == ["event", "request_id", "level", "logger", "method", "path", "status", "ms", "timestamp"]
     assert SECRET not in logged.getvalue()
 
 
@@ -158,3 +169,9 @@ def test_logs_on_a_terminal_are_for_people(logged: io.StringIO) -> None:
     logging.getLogger("graph").info("request", extra={"path": "/data"})
     assert "request" in terminal.getvalue()
     assert not terminal.getvalue().startswith("{")
+
+
+async def test_log_that_cannot_be_written_fails_no_request(atlas: Client, logged: io.StringIO) -> None:
+    logs.configure(Full())
+    assert (await atlas.http.get("/health/live")).status_code == 200
+    assert logged.getvalue() == ""
