@@ -19,3 +19,11 @@ class InvalidKeyError(AtlasError, ValueError):
 
 class InvalidDateError(AtlasError, ValueError):
     """A text or a combination of parts is not a date."""
+
+
+class ConnectionLostError(DatabaseUnavailableError):
+    """A connection broke while it was used: reading once more on another one is worth it."""
+
+
+class OverloadedError(DatabaseUnavailableError):
+    """More is asked for than the connections can answer soon."""

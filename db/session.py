@@ -1,6 +1,9 @@
 """Engines and sessions: reading and writing are different types, so that a reader cannot be handed a writer."""
 
 import asyncio
+import math
+import socket
+import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -14,9 +17,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, c
 from sqlalchemy.pool import NullPool
 
 from db.binary_copy import HEADER, TRAILER
-from db.errors import ConfigurationError, DatabaseUnavailableError
+from db.errors import ConfigurationError, ConnectionLostError, DatabaseUnavailableError
 
 CONNECT_TIMEOUT_SECONDS = 10
+WAIT_SECONDS = 1.0
+"""How long a reader waits for one of the pool's connections: who waits longer is told that all are busy."""
+READER_CONNECT_TIMEOUT_SECONDS = 2
+IDLE_SECONDS = 1.0
+"""A connection that was idle for longer is asked whether it lives, before a statement is trusted to it."""
+CHECK_SECONDS = 0.5
+END_SECONDS = 0.1
+"""How long a request waits for its cancelled statement to end, which goes on without it then."""
 OLDEST_SERVER = 14
 URL_OPTIONS = {"host": "host", "port": "port", "ssl": "ssl", "sslmode": "ssl"}
 """What may follow the "?" of a URL, and asyncpg's names for it."""
@@ -50,13 +61,17 @@ def sqlalchemy_url(url: str) -> URL:
 
 def read_engine(url: str, pool_size: int, statement_timeout_seconds: float) -> AsyncEngine:
     """Make the engine of an API: every transaction is read-only and sees one snapshot of the data."""
+    limit = f"{max(1, int(statement_timeout_seconds * 1000))}ms"
     engine = create_async_engine(
         sqlalchemy_url(url),
         pool_size=pool_size,
         max_overflow=0,
+        pool_timeout=WAIT_SECONDS,
         json_deserializer=orjson.loads,
         connect_args={
-            "timeout": CONNECT_TIMEOUT_SECONDS,
+            "timeout": READER_CONNECT_TIMEOUT_SECONDS,
+            # The server's own limit comes first, unless nothing comes from there any more.
+            "command_timeout": statement_timeout_seconds + 1,
             # Compiled operations can be long; their number is bounded where they are made.
             "max_cacheable_statement_size": 0,
             "server_settings": {
@@ -64,18 +79,62 @@ def read_engine(url: str, pool_size: int, statement_timeout_seconds: float) -> A
                 "default_transaction_read_only": "on",
                 # Compiling costs more than any of the API's short queries saves.
                 "jit": "off",
-                "statement_timeout": str(int(statement_timeout_seconds * 1000)),
+                "statement_timeout": limit,
+                "lock_timeout": limit,
+                "idle_in_transaction_session_timeout": limit,
+                # The server lets go of a client that has vanished.
+                "tcp_keepalives_idle": "10",
+                "tcp_keepalives_interval": "5",
+                "tcp_keepalives_count": "3",
             },
         },
     )
-    event.listen(engine.sync_engine, "checkout", _refuse_closed)
+    event.listen(engine.sync_engine, "connect", _notice_silence)
+    event.listen(engine.sync_engine, "checkin", _note_idleness)
+    event.listen(engine.sync_engine, "checkout", _refuse_dead)
     return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
 
-def _refuse_closed(connection: Any, _record: object, _proxy: object) -> None:
-    """Have the pool replace a connection that its server has closed; that is known without asking it."""
-    if connection.driver_connection.is_closed():
+def _notice_silence(connection: Any, _record: object) -> None:
+    """Have the kernel close a connection whose far side has been silent for 3 seconds."""
+    client = connection.driver_connection._transport.get_extra_info("socket")
+    if client is None or client.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    # Elsewhere than on Linux some are missing, and the checks have to do.
+    options = (("TCP_KEEPIDLE", 2), ("TCP_KEEPINTVL", 1), ("TCP_KEEPCNT", 2), ("TCP_USER_TIMEOUT", 3000))
+    for name, value in options:
+        if (option := getattr(socket, name, None)) is not None:
+            client.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def _note_idleness(_connection: object, record: Any) -> None:
+    record.info["idle_since"] = time.monotonic()
+
+
+def _refuse_dead(connection: Any, record: Any, _proxy: object) -> None:
+    """Have the pool replace a connection that is closed, or that does not answer after it was idle."""
+    driver = connection.driver_connection
+    if driver.is_closed():
         raise DisconnectionError("the server closed the connection")
+    if time.monotonic() - record.info.get("idle_since", math.inf) <= IDLE_SECONDS:
+        return
+    try:
+        connection.run_async(lambda _: driver.execute("SELECT 1", timeout=CHECK_SECONDS))
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        # Else the pool would wait for its farewell.
+        driver.terminate()
+        raise DisconnectionError("the connection is dead") from error
+
+
+def was_lost(error: BaseException) -> bool:
+    """Tell whether an error is that of a connection that broke while it was used."""
+    if isinstance(error, ConnectionLostError | asyncpg.ConnectionDoesNotExistError | ConnectionResetError):
+        return True
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    # Shut down by an operator, and by a crash.
+    return getattr(error, "sqlstate", None) in ("57P01", "57P02")
 
 
 def write_engine(url: str) -> AsyncEngine:
@@ -98,6 +157,8 @@ class ReadSession:
         # Loaders of one request run concurrently; a connection runs one statement at a time.
         self._turn = asyncio.Lock()
         self._is_closed = False
+        self._running: asyncio.Timeout | None = None
+        self._ending: asyncio.Task[None] | None = None
 
     async def rows(
         self, statement: Executable, parameters: dict[str, Any] | None = None
@@ -118,8 +179,17 @@ class ReadSession:
             return await self._session.scalar(statement)
 
     async def close(self) -> None:
-        """Give the connection back, after the statement that is running; later reads raise RuntimeError."""
+        """Give the connection back; a running statement is cancelled and fails, later reads raise RuntimeError."""
         self._is_closed = True
+        if self._running is None or self._running.expired():
+            await self._session.close()
+            return
+        # Loaders run their statements in tasks of their own, which nobody else would end.
+        self._running.reschedule(0)
+        self._ending = asyncio.create_task(self._end())
+        await asyncio.wait((self._ending,), timeout=END_SECONDS)
+
+    async def _end(self) -> None:
         async with self._turn:
             await self._session.close()
 
@@ -129,7 +199,11 @@ class ReadSession:
             if self._is_closed:
                 # Loaders outlive a cancelled request: their next statement would take a connection for ever.
                 raise RuntimeError("the request that this session belongs to has ended")
-            yield
+            try:
+                async with asyncio.timeout(None) as self._running:
+                    yield
+            finally:
+                self._running = None
 
 
 class WriteSession:

@@ -44,8 +44,8 @@ class Settings(BaseSettings):
         default=(), description="Origins allowed to query from a browser: '[\"https://example.org\"]'"
     )
     pool_size: int = Field(default=10, ge=1, le=40, description="Database connections a process may hold")
-    statement_timeout_seconds: float = Field(
-        default=10, ge=0.001, le=86_400, description="The longest a query of the API may run in PostgreSQL"
+    deadline_seconds: float = Field(
+        default=4, ge=0.001, le=3600, description="The longest a request may take, and a query of the API in PostgreSQL"
     )
     query_budget_per_minute: int = Field(
         default=0,

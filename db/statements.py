@@ -8,12 +8,17 @@ from typing import Any
 
 import asyncpg
 from sqlalchemy import event
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
+from db.errors import ConnectionLostError, OverloadedError
+from db.session import WAIT_SECONDS, was_lost
+
 KEEP_SECONDS = 1.0
-WAIT_SECONDS = 30.0
+MAX_WAITING = 500
+"""Who comes when so many wait already is refused at once: the last of them would not have a turn in time."""
+CLEAR_SECONDS = 2.0
+"""How long a server may take to confirm that it stopped a statement, before the connection is given up."""
 
 
 @dataclass(slots=True)
@@ -43,23 +48,58 @@ class Readers:
         self._idle: list[_Loan] = []
         self._waiting: deque[asyncio.Future[_Loan | None]] = deque()
         self._sweep: asyncio.TimerHandle | None = None
+        self._clearing: set[asyncio.Task[None]] = set()
         event.listen(engine.sync_engine, "engine_disposed", lambda _: self._give_all_back())
 
     async def row(self, sql: str, arguments: Sequence[Any]) -> "asyncpg.Record":
-        """Return the one row of a statement; raises asyncpg's and SQLAlchemy's errors, and OSError."""
+        """Return the one row of a statement; when its connection breaks, it is asked for once more on another.
+
+        A cancelled statement is cancelled in PostgreSQL too. Raises asyncpg's and SQLAlchemy's errors, OSError,
+        ConnectionLostError and OverloadedError.
+        """
+        try:
+            return await self._row(sql, arguments)
+        except ConnectionLostError:
+            return await self._row(sql, arguments)
+
+    async def _row(self, sql: str, arguments: Sequence[Any]) -> "asyncpg.Record":
         loan = await self._take()
         try:
             row = await loan.driver.fetchrow(sql, *arguments)
-        except asyncpg.PostgresError:
-            self._give(loan)
+        except asyncio.CancelledError:
+            self._clear(loan)
             raise
-        except BaseException:
-            # The driver may be in the middle of the statement, as when the request was cancelled.
-            self._discard(loan)
+        except BaseException as error:
+            if loan.driver.is_closed() or was_lost(error):
+                self._discard(loan)
+                raise ConnectionLostError("the connection broke") from error
+            if isinstance(error, asyncpg.PostgresError):
+                self._give(loan)
+            else:
+                self._clear(loan)
             raise
         self._give(loan)
         assert isinstance(row, asyncpg.Record)
         return row
+
+    def _clear(self, loan: _Loan) -> None:
+        """Have a connection used again once its server has confirmed that it does nothing more for it."""
+        task = asyncio.create_task(self._cleared(loan))
+        self._clearing.add(task)
+        task.add_done_callback(self._clearing.discard)
+
+    async def _cleared(self, loan: _Loan) -> None:
+        try:
+            async with asyncio.timeout(CLEAR_SECONDS):
+                # The driver waits for the confirmation before it sends anything else.
+                await loan.driver.execute("SELECT 1")
+        # At the end of the process it is cancelled itself.
+        except BaseException as error:
+            self._discard(loan)
+            if not isinstance(error, OSError | asyncpg.PostgresError | asyncpg.InterfaceError):
+                raise
+        else:
+            self._give(loan)
 
     async def _take(self) -> _Loan:
         while True:
@@ -87,6 +127,8 @@ class Readers:
 
     async def _wait(self) -> _Loan | None:
         """Wait for a loan to be handed on, or for None: that another may be taken."""
+        if len(self._waiting) >= MAX_WAITING:
+            raise OverloadedError(f"{MAX_WAITING} wait for a connection already")
         waiter: asyncio.Future[_Loan | None] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
         try:
@@ -96,7 +138,7 @@ class Readers:
             if waiter.done() and not waiter.cancelled():
                 self._hand_on(waiter.result())
             if isinstance(error, TimeoutError):
-                raise PoolTimeoutError(f"no connection became free within {WAIT_SECONDS:.0f} seconds") from error
+                raise OverloadedError(f"no connection became free within {WAIT_SECONDS} seconds") from error
             raise
 
     def _give(self, loan: _Loan) -> None:

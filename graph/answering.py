@@ -12,7 +12,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from db.errors import DatabaseUnavailableError
 from graph.cache import LARGEST_ANSWER_BYTES, Answer, Kept, MemoryCache
+from graph.deadlines import Deadline, too_late
+from graph.errors import PASSING, RequestError
 from graph.metrics import Metrics
 from graph.shared_cache import RedisCache
 from graph.versions import NewestVersion
@@ -29,6 +32,8 @@ class Level(StrEnum):
     MEMORY = "memory"
     STALE = "stale"
     """Memory, but a newer one is being made."""
+    OUTDATED = "outdated"
+    """Memory, since the database cannot answer or not in time; it may be of an older version of the data."""
     REDIS = "redis"
     JOINED = "joined"
     """Computed for another request that came at the same time."""
@@ -48,7 +53,7 @@ class Found:
     @property
     def is_hit(self) -> bool:
         """Tell whether nothing was computed for the request."""
-        return self.level in (Level.MEMORY, Level.STALE, Level.REDIS)
+        return self.level in (Level.MEMORY, Level.STALE, Level.OUTDATED, Level.REDIS)
 
     def told(self) -> dict[str, object]:
         """Return what clients are told who ask."""
@@ -56,16 +61,29 @@ class Found:
         return {"hit": self.is_hit, "level": self.level.value, "age": age}
 
 
+@dataclass(slots=True, eq=False)
+class _Flight:
+    """A computation, of an answer at a version if it is for others too, and how many wait for it."""
+
+    at: tuple[str, str] | None
+    landing: "asyncio.Future[Found]"
+    waiting: int = 0
+    task: "asyncio.Task[None] | None" = None
+
+
 class Answers:
     """The answers of a process, by request; `counts` are of requests by level."""
 
-    def __init__(self, newest: NewestVersion, shared: RedisCache | None, metrics: Metrics) -> None:
+    def __init__(
+        self, newest: NewestVersion, shared: RedisCache | None, metrics: Metrics, deadline_seconds: float | None = None
+    ) -> None:
         self.newest = newest
+        self._seconds = deadline_seconds
         self._metrics = metrics
         self.shared = shared
         self.memory = MemoryCache()
         self.counts: Counter[Level] = Counter()
-        self._flights: dict[tuple[str, str], asyncio.Future[Found]] = {}
+        self._flights: dict[tuple[str, str], _Flight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def _at_hand(self, key: str) -> Kept | None:
@@ -77,38 +95,63 @@ class Answers:
         self._count(Level.MEMORY)
         return kept
 
-    async def find(self, key: str | None, make: Make) -> Found:
-        """Return the answer to a request; `make` computes it, and may be called after this was cancelled.
+    async def find(self, key: str | None, make: Make, deadline: Deadline | None = None) -> Found:
+        """Return the answer to a request; `make` computes it, which goes on while anybody waits for it.
 
-        Without a key, the answer is neither shared nor kept.
+        Without a key, the answer is neither shared nor kept. When the database cannot answer, the last answer is told
+        if there is one. Raises what `make` and `Deadline.wait` do, DatabaseUnavailableError when the process stops.
         """
         if key is not None and (kept := self._at_hand(key)) is not None:
             return Found(Level.MEMORY, kept.body, kept)
         version = await self.newest.get() if key is not None else None
-        if key is None or version is None:
-            return _once(await make())
+        if key is None:
+            return await self._find(None, make, deadline)
+        if version is None and (outdated := self._outdated(key)) is not None:
+            return outdated
+        if version is None:
+            return await self._find(None, make, deadline)
         # Known only now, after a while without requests.
         if (kept := self._at_hand(key)) is not None:
             return Found(Level.MEMORY, kept.body, kept)
-        found = await self._find(key, version, make)
+        try:
+            found = await self._find((key, version), make, deadline)
+        except RequestError as error:
+            outdated = self._outdated(key) if error.code in PASSING else None
+            if outdated is None:
+                raise
+            return outdated
+        if found.outcome in PASSING and (outdated := self._outdated(key)) is not None:
+            return outdated
         self._count(found.level)
         return found
 
+    def _outdated(self, key: str) -> Found | None:
+        kept = self.memory.get(key)
+        if kept is None or not kept.is_good:
+            return None
+        self._count(Level.OUTDATED)
+        return Found(Level.OUTDATED, kept.body, kept)
+
     def _count(self, level: Level) -> None:
         self.counts[level] += 1
-        self._metrics.count_cache_read("memory", is_hit=level in (Level.MEMORY, Level.STALE))
+        self._metrics.count_cache_read("memory", is_hit=level in (Level.MEMORY, Level.STALE, Level.OUTDATED))
         if self.shared is not None and level in (Level.REDIS, Level.COMPUTED):
             self._metrics.count_cache_read("redis", is_hit=level is Level.REDIS)
 
-    async def _find(self, key: str, version: str, make: Make) -> Found:
-        flight = self._flights.get((key, version))
+    async def _find(self, at: tuple[str, str] | None, make: Make, deadline: Deadline | None) -> Found:
+        flight = None if at is None else self._flights.get(at)
         is_first = flight is None
         if flight is None:
-            flight = self._begin(key, version, make)
-        if (stale := self._stale(key, version)) is not None:
+            flight = self._begin(at, make)
+        flight.waiting += 1
+        if at is not None and (stale := self._stale(*at)) is not None:
             return Found(Level.STALE, stale.body, stale)
-        # Whoever goes away must not take the answer from the others.
-        found = await asyncio.shield(flight)
+        try:
+            found = await (flight.landing if deadline is None else deadline.wait(flight.landing))
+        finally:
+            flight.waiting -= 1
+            if flight.waiting == 0 and not flight.landing.done():
+                self._call_off(flight)
         if is_first or found.is_hit:
             return found
         return replace(found, level=Level.JOINED)
@@ -119,34 +162,47 @@ class Answers:
             return None
         return kept if kept.age_seconds < kept.ttl_seconds + STALE_SECONDS else None
 
-    def _begin(self, key: str, version: str, make: Make) -> asyncio.Future[Found]:
-        flight: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
-        self._flights[key, version] = flight
-        flight.add_done_callback(lambda _: self._land(key, version))
-        task = asyncio.create_task(self._fly(key, version, make, flight))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _begin(self, at: tuple[str, str] | None, make: Make) -> "_Flight":
+        flight = _Flight(at, asyncio.get_running_loop().create_future())
+        flight.landing.add_done_callback(lambda _: self._land(flight))
+        if at is not None:
+            self._flights[at] = flight
+        flight.task = asyncio.create_task(self._fly(flight, make))
+        self._tasks.add(flight.task)
+        flight.task.add_done_callback(self._tasks.discard)
         return flight
 
-    async def _fly(self, key: str, version: str, make: Make, flight: asyncio.Future[Found]) -> None:
+    def _call_off(self, flight: "_Flight") -> None:
+        """Cancel what nobody waits for any more; whoever asks from here on begins anew."""
+        self._land(flight)
+        if flight.task is not None:
+            flight.task.cancel()
+
+    async def _fly(self, flight: "_Flight", make: Make) -> None:
+        landing = flight.landing
         try:
-            if self.shared is None:
-                flight.set_result(self._kept(key, version, await make()))
-            else:
-                await self._fly_together(self.shared, key, version, make, flight)
+            async with asyncio.timeout(self._seconds) as limit:
+                if flight.at is None:
+                    landing.set_result(_once(await make()))
+                elif self.shared is None:
+                    landing.set_result(self._kept(*flight.at, await make()))
+                else:
+                    await self._fly_together(self.shared, *flight.at, make, landing)
         except Exception as error:
-            if flight.done():
+            if landing.done():
                 raise
             # It is raised where the answer is waited for.
-            flight.set_exception(error)
+            landing.set_exception(too_late(self._seconds) if self._seconds and limit.expired() else error)
         finally:
-            flight.cancel()
+            if not landing.done():
+                landing.set_exception(DatabaseUnavailableError("the process stops"))
 
-    def _land(self, key: str, version: str) -> None:
-        flight = self._flights.pop((key, version))
-        if not flight.cancelled():
+    def _land(self, flight: "_Flight") -> None:
+        if flight.landing.done():
             # A failure that nobody waits for any more is not one.
-            flight.exception()
+            flight.landing.exception()
+        if flight.at is not None and self._flights.get(flight.at) is flight:
+            del self._flights[flight.at]
 
     async def _fly_together(
         self, shared: RedisCache, key: str, version: str, make: Make, flight: asyncio.Future[Found]

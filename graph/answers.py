@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from db.session import one_line
-from graph.errors import MASKED, Code, explain, request_id
+from graph.errors import MASKED, PASSING, RETRY_SECONDS, Code, explain, request_id
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +92,8 @@ def failure(error: Exception) -> Response:
         logger.error("a request failed", exc_info=error)
     elif code is Code.UNAVAILABLE:
         logger.warning("the database is not available: %s", one_line(error))
-    return error_answer(message, code, STATUSES.get(code, 500))
+    headers = {"retry-after": str(RETRY_SECONDS)} if code in PASSING else None
+    return error_answer(message, code, STATUSES.get(code, 500), headers=headers)
 
 
 def graphql_error(message: str, code: Code) -> dict[str, Any]:

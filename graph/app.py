@@ -22,6 +22,8 @@ from graph.answering import Answers
 from graph.answers import GRAPHQL_PATH, JSONResponse, ParameterError, refuse, say_what_is_wrong
 from graph.budget import HEADERS as BUDGET_HEADERS
 from graph.budget import Budget
+from graph.deadlines import HEADER as DEADLINE_HEADER
+from graph.deadlines import bounded
 from graph.documents import Documents, read_documents
 from graph.endpoint import Endpoint
 from graph.gate import Gate, restricted
@@ -83,12 +85,15 @@ def create_app(settings: Settings, url: str) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        app.state.deadline_seconds = settings.deadline_seconds
         app.state.revisions = known_revisions()
-        app.state.engine = read_engine(url, settings.pool_size, settings.statement_timeout_seconds)
+        app.state.engine = read_engine(url, settings.pool_size, settings.deadline_seconds)
         app.state.readers = Readers(app.state.engine)
         # The version is read also while operations have all connections of the other engine.
-        of_version = read_engine(url, 1, settings.statement_timeout_seconds)
-        app.state.answers = Answers(NewestVersion(Readers(of_version)), shared, watch.metrics)
+        of_version = read_engine(url, 1, settings.deadline_seconds)
+        app.state.answers = Answers(
+            NewestVersion(Readers(of_version)), shared, watch.metrics, settings.deadline_seconds
+        )
         app.state.documents = documents
         app.state.budget = budget
         app.state.watch = watch
@@ -110,8 +115,8 @@ def create_app(settings: Settings, url: str) -> Starlette:
         routes=[
             Route("/", index),
             graphql,
-            Route("/data", data),
-            Route("/stats", stats),
+            Route("/data", bounded(data)),
+            Route("/stats", bounded(stats)),
             Route("/openapi.json", openapi),
             Route("/health", health),
             Route("/health/live", live),
@@ -164,7 +169,7 @@ def _middleware(settings: Settings, tokens: Tokens, watch: Watch) -> list[Middle
                 CORSMiddleware,
                 allow_origins=list(settings.cors_origins),
                 allow_methods=["GET", "HEAD", "POST"],
-                allow_headers=["Accept", "Authorization", "Content-Type", "Traceparent", HEADER],
+                allow_headers=["Accept", "Authorization", "Content-Type", "Traceparent", HEADER, DEADLINE_HEADER],
                 expose_headers=[HEADER, *BUDGET_HEADERS],
                 max_age=86_400,
             )

@@ -10,15 +10,18 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import HTMLResponse
 from starlette.types import Receive, Scope, Send
 
+from db.errors import DatabaseUnavailableError
 from graph.access import Caller
 from graph.admission import Account, CostAsked, charge
-from graph.answering import Answers, Found
+from graph.answering import Answers, Found, Level
+from graph.answers import STATUSES
 from graph.asked import JSON, Asked, read_body, read_url
 from graph.budget import Budget, network_of
 from graph.cache import Answer, Recent, digest
 from graph.context import Context
+from graph.deadlines import Deadline
 from graph.documents import Documents
-from graph.errors import Code, RequestError
+from graph.errors import MASKED, PASSING, Code, RequestError, explain
 from graph.execution import AtlasSchema
 from graph.replies import METHODS, Reply, etag_of, with_extension
 from graph.watch import OK
@@ -67,7 +70,7 @@ class Endpoint:
         try:
             known = await self._read(scope, receive, reply)
             if known.query:
-                await self._answer(scope, known, known.query, reply)
+                await self._answer(scope, known, known.query, reply, Deadline(scope, receive))
             elif self._page is not None and reply.is_for_a_person:
                 await HTMLResponse(self._page(), headers={"vary": "accept"})(scope, receive, send)
             else:
@@ -75,10 +78,13 @@ class Endpoint:
         except HTTPException as refusal:
             await reply.refuse(refusal.detail, Code.BAD_INPUT, refusal.status_code)
         except RequestError as refusal:
-            code = Code((refusal.extensions or {})["code"])
-            await reply.refuse(refusal.message, code, 200 if reply.media_type == JSON else 400)
+            status = STATUSES[refusal.code] if refusal.code in PASSING else 200 if reply.media_type == JSON else 400
+            await reply.refuse(refusal.message, refusal.code, status)
+        except DatabaseUnavailableError as error:
+            code, message = explain(error) or (Code.INTERNAL, MASKED)
+            await reply.refuse(message, code, STATUSES[code])
 
-    async def _answer(self, scope: Scope, known: Known, query: str, reply: Reply) -> None:
+    async def _answer(self, scope: Scope, known: Known, query: str, reply: Reply, deadline: Deadline) -> None:
         state, caller = scope["app"].state, scope["state"]["caller"]
         key = known.scoped(caller)
         with state.watch.operation(caller, query, known.asked.operation_name) as seen:
@@ -91,11 +97,11 @@ class Endpoint:
             if (etag := await _unchanged(state.answers, key, reply)) is not None:
                 await reply.not_modified(etag)
                 return
-            found: Found = await state.answers.find(key, partial(self._make, state, caller, known, query))
+            found: Found = await state.answers.find(key, partial(self._make, state, caller, known, query), deadline)
             seen.outcome = found.outcome
         if known.is_to_be_remembered and found.was_executed:
             await state.documents.keep(known.asked.document_name, query)
-        if known.asked.tells:
+        if known.asked.tells or found.level is Level.OUTDATED:
             body = _with_told(found, known.asked, account)
             await reply.once(body, found.was_executed, found.outcome)
         elif found.kept is not None and key is not None:
@@ -155,7 +161,9 @@ async def _settled(account: Account, asked: CostAsked, reply: Reply) -> bool:
 
 
 def _with_told(found: Found, asked: Asked, account: Account | None) -> bytes:
-    body = with_extension(found.body, "cache", found.told()) if asked.tells_cache else found.body
+    # Whoever gets an answer that may be old is told so, asked or not.
+    tells_cache = asked.tells_cache or found.level is Level.OUTDATED
+    body = with_extension(found.body, "cache", found.told()) if tells_cache else found.body
     if account is None or account.requested is None or asked.cost is CostAsked.NOTHING:
         return body
     return with_extension(body, "cost", account.report(body))

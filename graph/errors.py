@@ -8,7 +8,7 @@ from graphql import FieldNode, GraphQLError, GraphQLSyntaxError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from db.errors import DatabaseUnavailableError, InvalidDateError, InvalidKeyError
+from db.errors import DatabaseUnavailableError, InvalidDateError, InvalidKeyError, OverloadedError
 from db.session import one_line
 from graph.logs import REQUEST_ID
 
@@ -19,7 +19,8 @@ MAX_ERRORS = 100
 MAX_MESSAGE_LENGTH = 500
 MASKED = "Something went wrong on the server: try again, and report it if it stays."
 
-_CANCELLED_BY_TIMEOUT = "57014"
+# By the time limit of a statement, of waiting for a lock.
+_TOOK_TOO_LONG = ("57014", "55P03")
 # Connection lost, out of resources, shutting down, snapshot lost on a replica, database gone, login refused.
 _UNAVAILABLE_STATES = ("08", "53", "57P", "40", "3D", "28")
 
@@ -40,6 +41,10 @@ class Code(StrEnum):
     INTERNAL = "INTERNAL"
 
 
+PASSING = (Code.TIMEOUT, Code.UNAVAILABLE)
+"""The same request may succeed a little later."""
+RETRY_SECONDS = 1
+"""What clients are told to wait then."""
 _LOGGED = (Code.INTERNAL, Code.UNAVAILABLE)
 _OURS = (*_LOGGED, Code.TIMEOUT)
 
@@ -49,6 +54,7 @@ class RequestError(GraphQLError):
 
     def __init__(self, code: Code, message: str) -> None:
         super().__init__(message, extensions={"code": code.value})
+        self.code = code
 
 
 def bad_input(message: str) -> RequestError:
@@ -72,7 +78,7 @@ def request_id() -> str | None:
 
 def explain(error: Exception) -> tuple[Code, str] | None:
     """Return what a client may know of an error, None when nobody foresaw it."""
-    return next((found for cause in _causes(error) if (found := _explain_cause(cause))), None)
+    return next((found for cause in causes_of(error) if (found := _explain_cause(cause))), None)
 
 
 def presentable(errors: Sequence[GraphQLError], *, is_before_execution: bool) -> list[GraphQLError]:
@@ -135,7 +141,8 @@ def _is_about_input(error: GraphQLError) -> bool:
     return error.original_error is None and not all(isinstance(node, FieldNode) for node in error.nodes or ())
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def causes_of(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what lies behind it."""
     cause: BaseException | None = error
     while cause is not None:
         yield cause
@@ -144,15 +151,17 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 def _explain_cause(cause: BaseException) -> tuple[Code, str] | None:
     if isinstance(cause, RequestError):
-        return Code((cause.extensions or {})["code"]), cause.message
+        return cause.code, cause.message
     if isinstance(cause, InvalidKeyError | InvalidDateError):
         return Code.BAD_INPUT, str(cause)
-    if isinstance(cause, DatabaseUnavailableError | PoolTimeoutError | ConnectionError | TimeoutError):
+    if isinstance(cause, OverloadedError | PoolTimeoutError):
+        return Code.UNAVAILABLE, "More is asked for than can be answered at the moment: try again shortly."
+    if isinstance(cause, DatabaseUnavailableError | ConnectionError | TimeoutError):
         return _unavailable()
     if isinstance(cause, DBAPIError) and cause.connection_invalidated:
         return _unavailable()
     state = getattr(cause, "sqlstate", None)
-    if state == _CANCELLED_BY_TIMEOUT:
+    if state in _TOOK_TOO_LONG:
         return Code.TIMEOUT, "The query took too long in the database: ask for fewer rows, steps or types."
     if isinstance(state, str) and state.startswith(_UNAVAILABLE_STATES):
         return _unavailable()

@@ -11,21 +11,21 @@ import orjson
 import strawberry
 from graphql import GraphQLError, OperationDefinitionNode
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from strawberry.exceptions import MissingQueryError
 from strawberry.extensions import SchemaExtension
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.types import ExecutionContext, ExecutionResult
 from strawberry.types.execution import PreExecutionError
 
-from db.session import one_line
+from db.errors import DatabaseUnavailableError
+from db.session import one_line, was_lost
 from db.statements import Readers
 from graph.access import Permissions
 from graph.cache import Answer
 from graph.compiled.mapping import NotCompilableError
 from graph.compiled.plans import Compiler, Prepared
 from graph.context import Context
-from graph.errors import Code, RequestError, bad_input, explain, presentable
+from graph.errors import PASSING, Code, RequestError, bad_input, causes_of, explain, presentable
 from graph.limits import COSTLY, MAX_ANSWER_BYTES, limit_error
 from graph.parsed import ParsedDocuments
 
@@ -126,10 +126,16 @@ class AtlasSchema(strawberry.Schema):
             return None
         try:
             row = await readers.row(prepared.sql, prepared.arguments)
-        except (asyncpg.QueryCanceledError, PoolTimeoutError) as error:
-            return _failed(prepared, error)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, SQLAlchemyError, OSError) as error:
-            if explain(error) is None:
+        except (
+            asyncpg.PostgresError,
+            asyncpg.InterfaceError,
+            SQLAlchemyError,
+            OSError,
+            DatabaseUnavailableError,
+        ) as error:
+            if (known := explain(error)) is not None and known[0] in PASSING:
+                return _failed(prepared, error)
+            if known is None:
                 logger.error("a compiled operation failed, the executor answers: %s", one_line(error))
             if str(getattr(error, "sqlstate", "")).startswith(_WRONG_STATEMENTS):
                 self.compiler.refuse(prepared)
@@ -140,6 +146,9 @@ class AtlasSchema(strawberry.Schema):
         """Execute an operation; never raises for what a client sent."""
         try:
             result = await super().execute(query, *args, **kwargs)
+            if any(was_lost(cause) for error in result.errors or () for cause in causes_of(error)):
+                # All of it, since the snapshot is lost too.
+                result = await super().execute(query, *args, **kwargs)
         except MissingQueryError:
             error: GraphQLError = bad_input("the request has no query: give a GraphQL document as `query`")
             return PreExecutionError(data=None, errors=[error])
@@ -189,7 +198,9 @@ def _answered(result: ExecutionResult, ttl_seconds: float) -> Answer:
     if not result.errors:
         return Answer(_written(result), ttl_seconds=ttl_seconds)
     outcome = (result.errors[0].extensions or {})["code"]
-    return Answer(_written(result), not isinstance(result, PreExecutionError), outcome, ttl_seconds=0)
+    has_failed = outcome in PASSING and not any((result.data or {}).values())
+    was_executed = not isinstance(result, PreExecutionError) and not has_failed
+    return Answer(_written(result), was_executed, outcome, ttl_seconds=0)
 
 
 def _written(result: ExecutionResult) -> bytes:

@@ -10,7 +10,7 @@ from starlette.types import Scope, Send
 from graph.answers import STATUSES, graphql_error
 from graph.asked import JSON
 from graph.cache import Kept, digest
-from graph.errors import Code
+from graph.errors import PASSING, RETRY_SECONDS, Code
 from graph.packing import SMALLEST_BYTES, pack, quality_of, takes_gzip
 
 GRAPHQL_JSON = "application/graphql-response+json"
@@ -27,6 +27,8 @@ _ALLOW = (b"allow", ", ".join(METHODS).encode())
 _NO_STORE = b"no-store"
 _PRIVATE = b"private, no-cache"
 _LASTING = f"public, max-age={FRESH_SECONDS}, stale-while-revalidate={STALE_SECONDS}".encode()
+
+RETRY = [(b"retry-after", b"%d" % RETRY_SECONDS)]
 
 Headers = list[tuple[bytes, bytes]]
 Raws = dict[str, msgspec.Raw]
@@ -80,6 +82,9 @@ class Reply:
 
     async def once(self, body: bytes, was_executed: bool, outcome: str) -> None:
         """Send an answer that is good for this request alone; see `Answer`."""
+        if not was_executed and outcome in PASSING:
+            await self._once(STATUSES[Code(outcome)], body, RETRY)
+            return
         status = 200
         # Only for GraphQL's own media type: clients of plain JSON look for errors in the body.
         if not was_executed and self.media_type == GRAPHQL_JSON:
@@ -88,7 +93,8 @@ class Reply:
 
     async def refuse(self, message: str, code: Code, status: int) -> None:
         """Send an error."""
-        await self._once(status, orjson.dumps(graphql_error(message, code)), [_ALLOW] if status == 405 else [])
+        headers = RETRY if code in PASSING else [_ALLOW] if status == 405 else []
+        await self._once(status, orjson.dumps(graphql_error(message, code)), headers)
 
     async def _once(self, status: int, body: bytes, headers: Headers | None = None) -> None:
         caching = [(b"cache-control", _NO_STORE)] if self.is_for_caches else []

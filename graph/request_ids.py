@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Iterable
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from graph.answers import failure
@@ -14,6 +15,8 @@ from graph.metrics import OTHER, Metrics
 
 HEADER = "X-Request-ID"
 MAX_PATH_CHARACTERS = 200
+CLIENT_CLOSED_REQUEST = 499
+"""What the log tells of a request whose client left before the answer, as nginx does."""
 
 _NAME = HEADER.lower().encode()
 _SANE = re.compile(rb"[A-Za-z0-9._-]{1,128}")
@@ -53,6 +56,9 @@ class RequestIds:
         outside = REQUEST_ID.set(chosen.decode())
         try:
             await self._app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            # Nobody is there to be answered.
+            status = CLIENT_CLOSED_REQUEST
         except Exception as error:
             # Here the server's own answer would be without id and form; an answer half sent cannot be mended.
             if status is not None:

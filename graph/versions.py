@@ -7,6 +7,7 @@ import time
 import asyncpg
 from sqlalchemy.exc import SQLAlchemyError
 
+from db.errors import AtlasError
 from db.statements import Readers
 
 FRESH_SECONDS = 0.5
@@ -15,7 +16,9 @@ REREAD_SECONDS = 0.25
 """After which it is read again beside the requests, so that under load none of them waits for it."""
 VISIBLE_SECONDS = 0.9
 """How long after it was last seen to be the newest a version's answers may still be given out."""
-PATIENCE_SECONDS = 2
+PATIENCE_SECONDS = 1
+FAILED_SECONDS = 2
+"""How long after a reading that failed nobody waits for the next one."""
 
 
 class NewestVersion:
@@ -28,6 +31,7 @@ class NewestVersion:
         self._readers = readers
         self._newest: str | None = None
         self._read_at = -math.inf
+        self._failed_at = -math.inf
         self._replaced: str | None = None
         self._replaced_until = -math.inf
         self._reading: asyncio.Task[None] | None = None
@@ -43,6 +47,8 @@ class NewestVersion:
         """Return the newest version, None when the database does not tell."""
         if (version := self.known()) is not None:
             return version
+        if time.monotonic() - self._failed_at < FAILED_SECONDS:
+            return None
         await asyncio.shield(self._begin())
         return self._newest
 
@@ -66,8 +72,8 @@ class NewestVersion:
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 row = await self._readers.row("SELECT version, raised_at FROM data_version", ())
-        except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, AssertionError):
-            self._newest, self._read_at = None, -math.inf
+        except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, AssertionError, AtlasError):
+            self._newest, self._read_at, self._failed_at = None, -math.inf, time.monotonic()
             return
         version = f"{row['version']}.{row['raised_at'].timestamp():.6f}"
         if self._newest is not None and version != self._newest:

@@ -8,9 +8,10 @@ import time
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
+from starlette.requests import ClientDisconnect
 
 from graph.access import Caller
-from graph.errors import Code
+from graph.errors import Code, explain
 from graph.metrics import Metrics
 from graph.tracing import Tracing
 
@@ -71,12 +72,19 @@ class Seen:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
         """End, also by an error or cancellation."""
         if kind is not None:
-            self.outcome = CANCELLED if issubclass(kind, asyncio.CancelledError) else Code.INTERNAL
+            self.outcome = (
+                CANCELLED if issubclass(kind, asyncio.CancelledError | ClientDisconnect) else _outcome_of(error)
+            )
         if self._span is not None:
             self._span.__exit__(kind, error, trace)
         self._watch.metrics.count_operation(self._name, self.outcome, time.perf_counter() - self._started)
         if self._caller.subject is not None:
             _write_audit(self._caller, self._query, self._name, self.outcome)
+
+
+def _outcome_of(error: BaseException | None) -> str:
+    known = explain(error) if isinstance(error, Exception) else None
+    return Code.INTERNAL if known is None else known[0]
 
 
 def name_of(query: str | None, given: str | None) -> str | None:

@@ -104,7 +104,7 @@ async def test_unforeseen_failure_is_masked_and_logged(
 
 
 async def test_statement_that_takes_too_long_is_a_timeout(database: str) -> None:
-    async with serving(database, statement_timeout_seconds=0.05) as client:
+    async with serving(database, deadline_seconds=0.05) as client:
         async with write_engine(database).connect() as blocker:
             await blocker.exec_driver_sql("LOCK TABLE entity IN ACCESS EXCLUSIVE MODE")
             code, message = await client.refusal('{ node(id: "Q868") { id } }')

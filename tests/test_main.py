@@ -128,7 +128,7 @@ def test_main_uses_the_given_database(data_dir: Path, empty_url: str) -> None:
         ({"ATLAS_DATA_DIR": "~nobody.of.that.name/atlas"}, "ATLAS_DATA_DIR"),
         ({"ATLAS_CORS_ORIGINS": "https://example.org"}, "ATLAS_CORS_ORIGINS"),
         ({"ATLAS_CORS_ORIGINS": '["https://example.org/"]'}, "ATLAS_CORS_ORIGINS"),
-        ({"ATLAS_STATEMENT_TIMEOUT_SECONDS": "inf"}, "ATLAS_STATEMENT_TIMEOUT_SECONDS"),
+        ({"ATLAS_DEADLINE_SECONDS": "inf"}, "ATLAS_STATEMENT_TIMEOUT_SECONDS"),
         ({"ATLAS_HOST": "a" * 80 + ".org"}, "cannot listen"),
     ],
 )

@@ -4,10 +4,10 @@ from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db import statements
+from db.errors import OverloadedError
 from db.session import read_engine
 from db.statements import Readers
 
@@ -89,7 +89,7 @@ async def test_waiting_for_a_connection_ends(engine: AsyncEngine, monkeypatch: p
     readers = Readers(engine)
     busy = [asyncio.create_task(backend(readers, 0.3)) for _ in range(3)]
     await asyncio.sleep(0.02)
-    with pytest.raises(PoolTimeoutError):
+    with pytest.raises(OverloadedError):
         await backend(readers)
     await asyncio.gather(*busy)
     assert await backend(readers) > 0

@@ -1,0 +1,101 @@
+"""When a request must be answered at the latest, and whether its client still waits for that."""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope
+
+from graph.errors import Code, RequestError, bad_input
+
+HEADER = "X-Request-Timeout"
+LISTEN_AFTER_SECONDS = 0.02
+"""Most answers are there before anybody could leave: only then it is worth listening whether somebody does."""
+
+_NAME = HEADER.lower().encode()
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+T = TypeVar("T")
+
+
+class Deadline:
+    """The deadline of a request that begins now."""
+
+    __slots__ = ("_ends", "_listener", "_receive", "seconds")
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        """Take the application's deadline, or an earlier one of the request's header; raises a RequestError."""
+        self.seconds: float = scope["app"].state.deadline_seconds
+        for name, value in scope["headers"]:
+            if name == _NAME:
+                self.seconds = min(self.seconds, _read(value))
+        self._ends = asyncio.get_running_loop().time() + self.seconds
+        self._receive = receive
+        self._listener: asyncio.Task[None] | None = None
+
+    async def wait(self, work: "asyncio.Future[T]") -> T:
+        """Wait for a future, which goes on when this ends before it.
+
+        Raises a RequestError when the time is up, and ClientDisconnect when the client has left.
+        """
+        timer = None
+        try:
+            async with asyncio.timeout_at(self._ends) as scope:
+                timer = asyncio.get_running_loop().call_later(LISTEN_AFTER_SECONDS, self._listen, scope)
+                return await asyncio.shield(work)
+        except TimeoutError:
+            if work.done() and not work.cancelled() and work.exception() is not None:
+                raise
+            if self._listener is not None and self._listener.done():
+                raise ClientDisconnect from None
+            raise too_late(self.seconds) from None
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if self._listener is not None:
+                self._listener.cancel()
+
+    def _listen(self, scope: asyncio.Timeout) -> None:
+        self._listener = asyncio.create_task(self._leave_with_client(scope))
+
+    async def _leave_with_client(self, scope: asyncio.Timeout) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        if not scope.expired():
+            scope.reschedule(0)
+
+
+def too_late(seconds: float) -> RequestError:
+    """Make the error of a request whose time is up."""
+    return RequestError(
+        Code.TIMEOUT, f"The answer took too long, over {seconds:g} s: ask for fewer rows, steps or types."
+    )
+
+
+def bounded(endpoint: Endpoint) -> Endpoint:
+    """Make an endpoint that ends with its request's deadline or client, and the SQL with it."""
+
+    async def ended_in_time(request: Request) -> Response:
+        deadline = Deadline(request.scope, request.receive)
+        work = asyncio.ensure_future(endpoint(request))
+        try:
+            return await deadline.wait(work)
+        finally:
+            work.cancel()
+
+    return ended_in_time
+
+
+def _read(value: bytes) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = math.nan
+    # Not a number is not greater than zero either.
+    if not seconds > 0:
+        shown = value[:20].decode("latin-1")
+        raise bad_input(f"{HEADER} is {shown!r}: give a number of seconds above 0, such as 1.5")
+    return seconds
