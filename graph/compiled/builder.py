@@ -183,7 +183,8 @@ class Builder:
         def columns(inner: _Level, entry: Row) -> Columns:
             return self._page_columns(inner, entry, one, mapping) or [func.count().label("nothing")]
 
-        page = self._nested_name(level, mapping.rows(row, request), columns, request.first)
+        rows = mapping.rows(row, request)
+        page = self._nested_name(level, rows, columns, request.first)
         shown: list[ColumnElement[Any]] = []
         for key, part in fields.items():
             if part.mapping is TYPE_NAMES:
@@ -194,7 +195,9 @@ class Builder:
                 made = literal_column(f'{page}."list_{key}"', JSON)
             else:
                 assert part.selection is not None
-                info = Row({name: literal_column(f"{page}.{name}") for name in _PAGE_INFO})
+                last = {name: literal_column(f'{page}."last_{name}"', made.type) for name, made in rows.columns.items()}
+                farthest = case((literal_column(f"{page}.has_last", Boolean), mapping.cursor(Row(last), request)))
+                info = Row(_page_info(page, farthest, request))
                 made = self._object(_Level(None, level.joins), info, part.selection)
             shown.append(made.label(key))
         return self._row_object(level, shown)
@@ -204,7 +207,9 @@ class Builder:
         request, number = self._request(one), entry["n"]
         size = bound(request.first, BigInteger())
         level.condition = number <= size
-        cursor = mapping.cursor(entry, request)
+        of_cursor = Row(entry.columns)
+        cursor = mapping.cursor(of_cursor, request)
+        entry.used.update(of_cursor.used)
         edge = Row({**entry.columns, "edge_cursor": cursor}, entry.used, "edge_")
         order = number.desc() if request.is_backward else number
         found: list[ColumnElement[Any]] = []
@@ -219,7 +224,12 @@ class Builder:
                 raise NotCompilableError("where a list inside a page read backwards stands is not known in SQL")
             level.cuts += [_numbered([cut], number, f'"{one.key}","{key}",') for cut in within.cuts]
         if any(part.name == "pageInfo" for part in fields.values()):
-            found += _page_info(cursor, number, size, request)
+            found += [
+                (func.count() > size).label("has_more"),
+                func.max(cursor).filter(and_(number == 1, number <= size)).label("nearest"),
+                (func.least(func.count(), size) > 0).label("has_last"),
+            ]
+            found += [_last(entry[name], number, order, size, request).label(f"last_{name}") for name in of_cursor.used]
         return [*found, _cuts(level.cuts).label("cuts")] if level.cuts else found
 
     def _nested(
@@ -254,21 +264,28 @@ class Builder:
         return select(*columns).select_from(source)
 
 
-_PAGE_INFO = ("has_next_page", "has_previous_page", "start_cursor", "end_cursor")
+def _last(
+    column: ColumnElement[Any],
+    number: ColumnElement[Any],
+    order: ColumnElement[Any],
+    size: ColumnElement[Any],
+    request: Any,
+) -> ColumnElement[Any]:
+    """Return a column of the row farthest from where the page begins: to make every row's cursor is dear."""
+    # In the order of the list itself, so that PostgreSQL sorts once.
+    listed: Any = func.array_agg(aggregate_order_by(column, order), type_=ARRAY(column.type))
+    place = literal_column("1", Integer) if request.is_backward else func.least(func.count(), size)
+    return Grouping(listed.filter(number <= size))[place]
 
 
-def _page_info(
-    cursor: ColumnElement[Any], number: ColumnElement[Any], size: ColumnElement[Any], request: Any
-) -> Columns:
-    has_more: ColumnElement[Any] = func.count() > size
+def _page_info(page: str, farthest: ColumnElement[Any], request: Any) -> dict[str, ColumnElement[Any]]:
+    has_more, nearest = literal_column(f"{page}.has_more", Boolean), literal_column(f"{page}.nearest", Text)
     has_cursor = literal_column("true" if request.has_cursor else "false", Boolean)
-    nearest = func.max(cursor).filter(and_(number == 1, number <= size))
-    backwards: Any = func.array_agg(aggregate_order_by(cursor, number.desc()), type_=ARRAY(Text))
-    farthest = Grouping(backwards.filter(number <= size))[1]
+    names = ("has_next_page", "has_previous_page", "start_cursor", "end_cursor")
     ends: Columns = (has_more, has_cursor, nearest, farthest)
     if request.is_backward:
         ends = (has_cursor, has_more, farthest, nearest)
-    return [made.label(name) for made, name in zip(ends, _PAGE_INFO, strict=True)]
+    return dict(zip(names, ends, strict=True))
 
 
 def _list(
