@@ -6,6 +6,7 @@ from alembic import context
 from sqlalchemy import Connection, text
 
 from db.models import Base
+from db.roles import ALLOW_READING
 from db.session import write_engine
 from db.settings import Settings
 
@@ -28,6 +29,7 @@ def run(connection: Connection) -> None:
     with context.begin_transaction():
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
         context.run_migrations()
+        connection.exec_driver_sql(ALLOW_READING)
 
 
 async def migrate() -> None:

@@ -18,6 +18,7 @@ from sqlalchemy.pool import NullPool
 
 from db.binary_copy import HEADER, TRAILER
 from db.errors import ConfigurationError, ConnectionLostError, DatabaseUnavailableError
+from db.roles import READ_ONLY
 
 CONNECT_TIMEOUT_SECONDS = 10
 WAIT_SECONDS = 1.0
@@ -90,6 +91,7 @@ def read_engine(url: str, pool_size: int, statement_timeout_seconds: float) -> A
         },
     )
     event.listen(engine.sync_engine, "connect", _notice_silence)
+    event.listen(engine.sync_engine, "connect", _read_only)
     event.listen(engine.sync_engine, "checkin", _note_idleness)
     event.listen(engine.sync_engine, "checkout", _refuse_dead)
     return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
@@ -106,6 +108,11 @@ def _notice_silence(connection: Any, _record: object) -> None:
     for name, value in options:
         if (option := getattr(socket, name, None)) is not None:
             client.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def _read_only(connection: Any, _record: object) -> None:
+    """Give up the right to write."""
+    connection.run_async(lambda driver: driver.fetchval(READ_ONLY, timeout=READER_CONNECT_TIMEOUT_SECONDS))
 
 
 def _note_idleness(_connection: object, record: Any) -> None:
