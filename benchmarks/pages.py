@@ -59,7 +59,7 @@ async def measure(url: str, records: int) -> None:
             for _ in range(ROUNDS):
                 for taken, after in zip(times, (None, last), strict=True):
                     begin = time.perf_counter()
-                    rows, _ = await record_page(session, wanted, order, RecordPage(PAGE, after))
+                    rows, _ = await record_page(session, RecordPage(wanted, order, PAGE, after))
                     taken.append((time.perf_counter() - begin) * 1000)
                     assert len(rows) == PAGE
             await session.close()
@@ -70,7 +70,7 @@ async def measure(url: str, records: int) -> None:
 
 async def _position(session: ReadSession, wanted: Wanted, order: RecordOrder, records: int) -> Position:
     """Return the position after so many records."""
-    rows, _ = await record_page(session, wanted, order, RecordPage(1, offset=records - 1))
+    rows, _ = await record_page(session, RecordPage(wanted, order, 1, offset=records - 1))
     return rows[-1][1]
 
 

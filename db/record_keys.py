@@ -1,27 +1,28 @@
-"""Which records, in which order, and the statement that finds the keys of a page of them.
+"""Which records, in which order, and the rows of a page of them.
 
 Every order has an index that begins with the source. A list over all sources therefore merges the sources' lists,
 each read from its index; the sources themselves are found by skipping through the primary key.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
     CTE,
+    BigInteger,
     ColumnElement,
     FromClause,
     Integer,
     Select,
     Subquery,
+    Table,
     Text,
     UnaryExpression,
     cast,
     func,
-    literal,
     literal_column,
     null,
     select,
@@ -32,8 +33,16 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import TSQUERY
 from sqlalchemy.orm import InstrumentedAttribute
 
+from db.lookups import FIXED
 from db.models.records import Record
 from db.record_filters import RecordFilter
+from db.rows import Sequel, Slot, bound
+
+RECORD: Table = Record.__table__  # type: ignore[assignment]
+RECORD_COLUMNS = tuple(column.name for column in RECORD.columns if column.name not in ("title_sort", "document"))
+
+MOST_ROWS = 101
+"""A full page and the one row more that tells whether there is another."""
 
 OrderValue = str | float | datetime | None
 """What an order compares first of a record; None when it is not known."""
@@ -71,16 +80,16 @@ _ORDERED_BY: dict[str, InstrumentedAttribute[Any]] = {
 class Wanted:
     """Which records; None leaves a condition out. `search` are words, the last of which may be begun only."""
 
-    source: str | None = None
-    search: str | None = None
+    source: str | Slot | None = None
+    search: str | Slot | None = None
     filter: RecordFilter | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """Return the SQL of what is asked beside the source."""
         found: list[ColumnElement[bool]] = []
         if self.search is not None:
-            words = func.plainto_tsquery(literal_column("'simple'::regconfig"), self.search)
-            begun = cast(func.nullif(cast(words, Text), "") + ":*", TSQUERY)
+            words = func.plainto_tsquery(literal_column("'simple'::regconfig"), bound(self.search, Text()))
+            begun = cast(func.nullif(cast(words, Text), literal_column("''")).concat(literal_column("':*'")), TSQUERY)
             found.append(Record.document.bool_op("@@")(begun))
         if self.filter is not None:
             found.append(self.filter.sql())
@@ -88,29 +97,72 @@ class Wanted:
 
     def all_conditions(self) -> list[ColumnElement[bool]]:
         """Return the SQL of all that is asked."""
-        return self.conditions() if self.source is None else [Record.source == self.source, *self.conditions()]
+        if self.source is None:
+            return self.conditions()
+        return [Record.source == bound(self.source, Record.source.type), *self.conditions()]
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
     """A record's place in an ordered list."""
 
-    value: OrderValue
-    source: str
-    external_id: str
+    value: OrderValue | Slot
+    source: str | Slot
+    external_id: str | Slot
 
 
 @dataclass(frozen=True, slots=True)
 class RecordPage:
-    """Which page of an ordered list: `size` records after a position, or before it when `backward`.
+    """Which page of an ordered list: `first` records after a position, or before it when backward, as `rows` tell them.
 
-    `offset` more are skipped, which costs what reading their keys costs.
+    `is_within` tells that the position is of the wanted source, which is then faster. `offset` more records are
+    skipped, which costs what reading their keys costs.
     """
 
-    size: int
+    wanted: Wanted
+    order: RecordOrder
+    first: int | Slot
     position: Position | None = None
-    backward: bool = False
-    offset: int = 0
+    is_backward: bool = False
+    is_within: bool = False
+    offset: int = field(default=0, metadata=FIXED)
+
+    @property
+    def has_cursor(self) -> bool:
+        """Whether it goes on from a position."""
+        return self.position is not None
+
+    @property
+    def is_descending(self) -> bool:
+        """In which direction the index is read."""
+        return self.order.endswith("_DESC") != self.is_backward
+
+    def rows(self) -> Sequel:
+        """Return its rows, in reverse when backward, and as `order_value` what the order compares first."""
+        if self.order.column is None:
+            return Sequel({**_of(RECORD), "order_value": null()}, [self._by_id], MOST_ROWS)
+        keys, record = page_keys(self), RECORD.alias()
+        here = (keys.c.source == record.c.source) & (keys.c.external_id == record.c.external_id)
+
+        def part(chosen: Sequence[ColumnElement[Any]]) -> Select[Any]:
+            order = in_direction(keys, self.is_descending)
+            return select(*chosen).select_from(keys.join(record, here)).order_by(*order)
+
+        return Sequel(
+            {name: record.c[name] for name in RECORD_COLUMNS} | {"order_value": keys.c.value}, [part], MOST_ROWS
+        )
+
+    def _by_id(self, chosen: Sequence[ColumnElement[Any]]) -> Select[Any]:
+        key: list[Any] = [Record.source, Record.external_id]
+        statement: Select[Any] = select(*chosen).select_from(RECORD).where(*self.wanted.all_conditions())
+        if (at := self.position) is not None:
+            # Within one source, a comparison of both would not bound the index scan.
+            first = 1 if self.is_within else 0
+            place = [bound(at.source, Record.source.type), bound(at.external_id, Record.external_id.type)]
+            statement = statement.where(_beyond(key[first:], place[first:], self.is_descending))
+        return statement.order_by(*(_directed(column, self.is_descending) for column in key)).offset(
+            self.offset or None
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,22 +177,29 @@ class _Part:
     conditions: tuple[ColumnElement[bool], ...] = ()
 
 
-def page_keys(wanted: Wanted, order: RecordOrder, page: RecordPage) -> Subquery:
-    """Select the keys of a page and one more, as columns `place`, `value`, `source` and `external_id`.
+def page_keys(page: RecordPage) -> Subquery:
+    """Select the keys of a page ordered by a value, and one more: `place`, `value`, `source` and `external_id`.
 
-    Sorted by `direction` of all four they are in the direction of paging.
+    Sorted by `in_direction` of all four they are in the direction of paging.
     """
-    descending = is_descending(order, page)
-    if order.column is None:
-        statement = _by_id(wanted, page, descending)
-    else:
-        statement = _merged(wanted, order.column, page, descending)
-    return statement.limit(page.size + 1).offset(page.offset or None).subquery("keys")
+    column, wanted = page.order.column, page.wanted
+    assert column is not None
+    pieces = []
+    for part in _parts(column, page):
+        # Also where all are unknown: by this the planner sees that the index has the order.
+        key: list[Any] = [column, Record.external_id]
+        columns: list[Any] = [_place(part.place), column.label("value"), Record.source, Record.external_id]
+        piece = select(*columns).where(*part.conditions, *wanted.all_conditions())
+        pieces.append(_of_sources(piece.order_by(*(_directed(one, page.is_descending) for one in key)), part, page))
+    merged = union_all(*pieces).subquery("merged")
+    statement = select(merged).order_by(*in_direction(merged, page.is_descending))
+    return _few(statement.offset(page.offset or None), page, 0).subquery("keys")
 
 
-def is_descending(order: RecordOrder, page: RecordPage) -> bool:
-    """Tell in which direction the index is read."""
-    return order.endswith("_DESC") != page.backward
+def _few(statement: Select[Any], page: RecordPage, skipped: int) -> Select[Any]:
+    """Limit to a page and one more; the planner must know, too, that there are few."""
+    few = select(statement.limit(MOST_ROWS + skipped).subquery())
+    return few.limit(bound(page.first, BigInteger()) + literal_column(str(1 + skipped), BigInteger))
 
 
 def in_direction(rows: FromClause, descending: bool) -> list[ColumnElement[Any]]:
@@ -149,63 +208,47 @@ def in_direction(rows: FromClause, descending: bool) -> list[ColumnElement[Any]]
     return [rows.c.place, *(_directed(column, descending) for column in named)]
 
 
-def _by_id(wanted: Wanted, page: RecordPage, descending: bool) -> Select[Any]:
-    key: list[Any] = [Record.source, Record.external_id]
-    statement: Select[Any] = select(_place(0), null().label("value"), *key).where(*wanted.all_conditions())
-    if (at := page.position) is not None:
-        # Within one source, a comparison of both would not bound the index scan.
-        place = [at.source, at.external_id]
-        first = 1 if wanted.source == at.source else 0
-        statement = statement.where(_beyond(key[first:], place[first:], descending))
-    return statement.order_by(*(_directed(column, descending) for column in key))
-
-
-def _merged(wanted: Wanted, column: InstrumentedAttribute[Any], page: RecordPage, descending: bool) -> Select[Any]:
-    sources = _sources() if wanted.source is None else None
-    pieces = []
-    for part in _parts(column, page, descending):
-        # Also where all are unknown: by this the planner sees that the index has the order.
-        key: list[Any] = [column, Record.external_id]
-        columns: list[Any] = [_place(part.place), column.label("value"), Record.source, Record.external_id]
-        piece = select(*columns).where(*part.conditions, *wanted.all_conditions())
-        piece = piece.order_by(*(_directed(one, descending) for one in key)).limit(page.size + 1 + page.offset)
-        pieces.append(_of_sources(piece, part, page, sources))
-    merged = union_all(*pieces).subquery("merged")
-    return select(merged).order_by(*in_direction(merged, descending))
-
-
-def _of_sources(piece: Select[Any], part: _Part, page: RecordPage, sources: CTE | None) -> Select[Any]:
+def _of_sources(piece: Select[Any], part: _Part, page: RecordPage) -> Select[Any]:
     """Read a part from the one source that is asked for, or from each of the part's sources."""
-    source = Record.source if sources is None else sources.c.source
-    pivot = [source.bool_op(part.sign)(page.position.source)] if part.sign and page.position else []
-    if sources is None:
-        return select(piece.where(*pivot).subquery())
-    each = piece.where(Record.source == source).lateral()
-    return select(each).select_from(sources.join(each, true())).where(*pivot)
+    source = Record.source if page.wanted.source is not None else _SOURCES.c.source
+    pivot = []
+    if part.sign and page.position:
+        pivot = [source.bool_op(part.sign)(bound(page.position.source, Record.source.type))]
+    if page.wanted.source is not None:
+        return select(_few(piece.where(*pivot), page, page.offset).subquery())
+    # By its name, since SQLAlchemy would not look for it two levels above.
+    of_source = Record.source == literal_column("sources.source", Text)
+    each = _few(piece.where(of_source), page, page.offset).lateral()
+    return select(each).select_from(_SOURCES.join(each, true())).where(*pivot)
 
 
-def _parts(column: InstrumentedAttribute[Any], page: RecordPage, descending: bool) -> list[_Part]:
+def _parts(column: InstrumentedAttribute[Any], page: RecordPage) -> list[_Part]:
     """Split what follows the position, in the direction of paging."""
+    descending = page.is_descending
     beyond = "<" if descending else ">"
     before = ">" if descending else "<"
-    known, unknown = (1, 0) if page.backward else (0, 1)
+    known, unknown = (1, 0) if page.is_backward else (0, 1)
     is_unknown = column.is_(None)
     all_known = _Part(known, conditions=(column.is_not(None),))
     all_unknown = _Part(unknown, conditions=(is_unknown,))
     if page.position is None:
         return [all_known, all_unknown]
-    value, last_id = page.position.value, page.position.external_id
+    value, last_id = page.position.value, bound(page.position.external_id, Record.external_id.type)
     if value is None:
         after_id = Record.external_id.bool_op(beyond)(last_id)
         rest = [_Part(unknown, "=", (is_unknown, after_id)), _Part(unknown, beyond, (is_unknown,))]
-        return [*rest, all_known] if page.backward else rest
-    at = literal(value, column.type)
-    rest = [
-        _Part(known, "=", (_beyond((column, Record.external_id), (at, last_id), descending),)),
-        _Part(known, beyond, (column.bool_op(f"{beyond}=")(at),)),
-        _Part(known, before, (column.bool_op(beyond)(at),)),
-    ]
-    return rest if page.backward else [*rest, all_unknown]
+        last = all_known if page.is_backward else None
+    else:
+        at = bound(value, column.type)
+        rest = [
+            _Part(known, "=", (_beyond((column, Record.external_id), (at, last_id), descending),)),
+            _Part(known, beyond, (column.bool_op(f"{beyond}=")(at),)),
+            _Part(known, before, (column.bool_op(beyond)(at),)),
+        ]
+        last = None if page.is_backward else all_unknown
+    if page.is_within:
+        rest = rest[:1]
+    return [*rest, last] if last else rest
 
 
 def _sources() -> CTE:
@@ -214,6 +257,14 @@ def _sources() -> CTE:
     sources = first.cte("sources", recursive=True)
     following = select(func.min(Record.source)).where(Record.source > sources.c.source).scalar_subquery()
     return sources.union_all(select(following).where(sources.c.source.is_not(None)))
+
+
+_SOURCES = _sources()
+"""One for all lists, so that a statement with several has it once."""
+
+
+def _of(source: FromClause) -> dict[str, ColumnElement[Any]]:
+    return {name: source.c[name] for name in RECORD_COLUMNS}
 
 
 def _place(number: int) -> ColumnElement[int]:

@@ -1,7 +1,7 @@
 """Records of any source: pages of them, single ones, their raw rows, and how many there are."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -25,7 +25,8 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from db.lookups import is_any
 from db.models.records import RawRecord, Record
-from db.record_keys import Position, RecordOrder, RecordPage, Wanted, in_direction, is_descending, page_keys
+from db.record_keys import RECORD, RECORD_COLUMNS, Position, RecordPage, Wanted
+from db.rows import limited
 from db.session import ReadSession
 
 EXACT_UP_TO = 10_000
@@ -50,17 +51,8 @@ class RecordRow:
     run_id: int
 
 
-_COLUMNS: list[Any] = [
-    Record.source,
-    Record.external_id,
-    Record.title,
-    Record.value,
-    Record.description,
-    Record.created_at,
-    Record.updated_at,
-    cast(Record.attributes, Text),
-    Record.run_id,
-]
+def _columns(source: Any) -> list[Any]:
+    return [cast(source[one.name], Text) if one.name == "attributes" else source[one.name] for one in fields(RecordRow)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,21 +63,18 @@ class Total:
     is_exact: bool
 
 
-async def record_page(
-    session: ReadSession, wanted: Wanted, order: RecordOrder, page: RecordPage
-) -> tuple[list[tuple[RecordRow, Position]], bool]:
+async def record_page(session: ReadSession, page: RecordPage) -> tuple[list[tuple[RecordRow, Position]], bool]:
     """Return a page in the list's own order, and whether there is more beyond it in the direction of paging."""
-    keys = page_keys(wanted, order, page)
-    here = (keys.c.source == Record.source) & (keys.c.external_id == Record.external_id)
-    chosen = select(*_COLUMNS, keys.c.value).select_from(keys).join(Record, here)
-    rows = await session.rows(chosen.order_by(*in_direction(keys, is_descending(order, page))))
-    found = [(RecordRow(*row[:-1]), Position(row[-1], row[0], row[1])) for row in rows[: page.size]]
-    return (found[::-1] if page.backward else found), len(rows) > page.size
+    assert isinstance(page.first, int)
+    near = limited(page.rows().select([*RECORD_COLUMNS, "order_value"]), page.first).subquery("near")
+    rows = await session.rows(select(*_columns(near.c), near.c.order_value).order_by(near.c.n))
+    found = [(RecordRow(*row[:-1]), Position(row[-1], row[0], row[1])) for row in rows[: page.first]]
+    return (found[::-1] if page.is_backward else found), len(rows) > page.first
 
 
 async def records_by_key(session: ReadSession, keys: Sequence[RecordKey]) -> dict[RecordKey, RecordRow]:
     """Return the records that exist among the keys."""
-    rows = await session.rows(select(*_COLUMNS).where(_is_one_of((Record.source, Record.external_id), keys)))
+    rows = await session.rows(select(*_columns(RECORD.c)).where(_is_one_of((Record.source, Record.external_id), keys)))
     return {(row[0], row[1]): RecordRow(*row) for row in rows}
 
 

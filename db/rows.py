@@ -14,6 +14,10 @@ ENTITY: Table = Entity.__table__  # type: ignore[assignment]
 ENTITY_COLUMNS = tuple(column.name for column in ENTITY.columns if column.name != "document")
 
 
+PARTS = {"parts": True}
+"""Marks a field of a request whose entries are requests themselves; a tuple is one value else."""
+
+
 @dataclass(frozen=True, slots=True)
 class Slot:
     """Stands in a list's definition for a value of a type that its statement is given each time it runs."""

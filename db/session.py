@@ -185,6 +185,19 @@ class ReadSession:
         async with self._open():
             return await self._session.scalar(statement)
 
+    async def row(self, sql: str, arguments: Sequence[Any]) -> "asyncpg.Record":
+        """Return the one row of a statement as PostgreSQL prepares it; raises asyncpg's errors too."""
+        async with self._open():
+            driver = await _driver(await self._session.connection())
+            row = await driver.fetchrow(sql, *arguments)
+            assert isinstance(row, asyncpg.Record)
+            return row
+
+    async def restart(self) -> None:
+        """Have later reads see another snapshot, which a failed statement makes necessary."""
+        async with self._open():
+            await self._session.close()
+
     async def close(self) -> None:
         """Give the connection back; a running statement is cancelled and fails, later reads raise RuntimeError."""
         self._is_closed = True
@@ -227,7 +240,7 @@ class WriteSession:
 
     async def copy(self, schema: str, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Append rows to a table by binary COPY."""
-        driver = await self._driver()
+        driver = await _driver(self._connection)
         await driver.copy_records_to_table(table, schema_name=schema, columns=list(columns), records=rows)
 
     async def copy_written(self, schema: str, table: str, columns: Sequence[str], rows: bytes) -> None:
@@ -237,18 +250,19 @@ class WriteSession:
             for part in (HEADER, rows, TRAILER):
                 yield part
 
-        driver = await self._driver()
+        driver = await _driver(self._connection)
         await driver.copy_to_table(table, schema_name=schema, columns=list(columns), source=whole(), format="binary")
 
-    async def _driver(self) -> "asyncpg.Connection[asyncpg.Record]":
-        """Return the driver's connection, in the transaction."""
-        raw = await self._connection.get_raw_connection()
-        driver = raw.driver_connection
-        assert isinstance(driver, asyncpg.Connection)
-        if not driver.is_in_transaction():
-            # SQLAlchemy sends BEGIN with its first own statement; a COPY before that would commit by itself.
-            await self._connection.execute(text("SELECT 1"))
-        return driver
+
+async def _driver(connection: AsyncConnection) -> "asyncpg.Connection[asyncpg.Record]":
+    """Return the driver's connection, in the transaction."""
+    raw = await connection.get_raw_connection()
+    driver = raw.driver_connection
+    assert isinstance(driver, asyncpg.Connection)
+    if not driver.is_in_transaction():
+        # SQLAlchemy sends BEGIN with its first own statement; without that, a COPY would commit by itself.
+        await connection.execute(text("SELECT 1"))
+    return driver
 
 
 @asynccontextmanager

@@ -1,7 +1,8 @@
 """What one operation has at hand: a snapshot of the database, its loaders, and what it had to cut."""
 
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import strawberry
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -13,6 +14,9 @@ from graph.dataloaders import Loaders
 from graph.metrics import Metrics
 from graph.watch import Watch
 
+if TYPE_CHECKING:
+    from graph.compiled.plans import Prepared
+
 
 class Context:
     """The state of one operation; it takes a database connection at its first read."""
@@ -21,6 +25,10 @@ class Context:
         self.engine = engine
         self.caller = caller
         self.watch = watch or Watch(Metrics())
+        self.prepared: Mapping[str, Prepared] = {}
+        """The root fields that are compiled where others are not, by response key."""
+        self.answered: dict[str, Any] = {}
+        """What was found for those: JSON to be passed on unread."""
         self.truncated: list[dict[str, Any]] = []
         self.ttl_seconds = LASTING_SECONDS
         self._origin: Context | None = None
@@ -40,7 +48,7 @@ class Context:
     def fresh(self) -> "Context":
         """Return the context of another operation over the same database."""
         context = Context(self.engine, self.caller, self.watch)
-        context._origin = self
+        context._origin, context.prepared = self, self.prepared
         return context
 
     def may_change(self, ttl_seconds: float = 0) -> None:

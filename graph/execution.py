@@ -23,9 +23,10 @@ from db.statements import Readers
 from graph.access import Permissions
 from graph.cache import Answer
 from graph.compiled.mapping import NotCompilableError
-from graph.compiled.plans import Compiler, Prepared
+from graph.compiled.plans import Compiler, Prepared, told
 from graph.context import Context
 from graph.errors import PASSING, Code, RequestError, bad_input, causes_of, explain, presentable
+from graph.executor import PlainExecutor
 from graph.limits import COSTLY, MAX_ANSWER_BYTES, limit_error
 from graph.parsed import ParsedDocuments
 
@@ -33,6 +34,9 @@ logger = logging.getLogger(__name__)
 
 # Syntax errors and names that do not exist, too large or complex: whatever the parameters, it will fail again.
 _WRONG_STATEMENTS = ("42", "54")
+
+FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, SQLAlchemyError, OSError, DatabaseUnavailableError)
+"""What running a compiled statement may raise."""
 
 
 class Compiling(Enum):
@@ -66,6 +70,26 @@ class OperationScope(SchemaExtension):
             names = ", ".join(node.name.value for node in operations if node.name)
             raise bad_input(f"the document has {len(operations)} operations: give operationName, one of {names}")
 
+    async def on_execute(self) -> AsyncIterator[None]:
+        """Answer the root fields that are compiled, from the snapshot that the executor reads for the others."""
+        context: Context = self.execution_context.context
+        schema = self.execution_context.schema
+        assert isinstance(schema, AtlasSchema)
+        for key, prepared in context.prepared.items():
+            try:
+                row = await context.session.row(prepared.sql, prepared.arguments)
+            except FAILURES as error:
+                schema.note_failure(prepared, error)
+                # All from one snapshot: after a failure there is another.
+                await context.session.restart()
+                context.answered.clear()
+                context.truncated.clear()
+                break
+            context.answered[key] = orjson.Fragment(prepared.value(row["data"]))
+            if row["cuts"]:
+                context.truncated += orjson.loads(told(row["cuts"]))
+        yield
+
     def get_results(self) -> dict[str, Any]:
         """Tell which lists were cut."""
         truncated = self.execution_context.context.truncated
@@ -79,6 +103,7 @@ class AtlasSchema(strawberry.Schema):
         self, *args: Any, compiling: Compiling = Compiling.SEEN_BEFORE, suggestions: bool = True, **kwargs: Any
     ) -> None:
         super().__init__(*args, **kwargs)
+        self.execution_context_class = PlainExecutor
         self._compiling = compiling
         self._suggestions = suggestions
         self.parsed = ParsedDocuments(self._schema, hide_suggestions=not suggestions)
@@ -103,6 +128,7 @@ class AtlasSchema(strawberry.Schema):
         is_costly = cost is not None and cost >= COSTLY
         made = await self._compiled(readers, query, variables, operation_name, is_costly)
         if made is None:
+            context.prepared = self._parts(query, variables, operation_name, is_costly)
             made = await self.execute(
                 query, variable_values=variables, context_value=context, operation_name=operation_name
             )
@@ -126,21 +152,26 @@ class AtlasSchema(strawberry.Schema):
             return None
         try:
             row = await readers.row(prepared.sql, prepared.arguments)
-        except (
-            asyncpg.PostgresError,
-            asyncpg.InterfaceError,
-            SQLAlchemyError,
-            OSError,
-            DatabaseUnavailableError,
-        ) as error:
+        except FAILURES as error:
             if (known := explain(error)) is not None and known[0] in PASSING:
                 return _failed(prepared, error)
-            if known is None:
-                logger.error("a compiled operation failed, the executor answers: %s", one_line(error))
-            if str(getattr(error, "sqlstate", "")).startswith(_WRONG_STATEMENTS):
-                self.compiler.refuse(prepared)
+            self.note_failure(prepared, error)
             return None
         return prepared.body(row["data"], row["cuts"])
+
+    def _parts(
+        self, query: str, variables: dict[str, Any] | None, name: str | None, is_costly: bool
+    ) -> dict[str, Prepared]:
+        if self._compiling is Compiling.NEVER:
+            return {}
+        return self.compiler.prepare_parts(query, name, variables or {}, is_costly=is_costly)
+
+    def note_failure(self, prepared: Prepared, error: Exception) -> None:
+        """Log that a compiled statement failed, and compile it no more when it always will."""
+        if explain(error) is None:
+            logger.error("a compiled operation failed, the executor answers: %s", one_line(error))
+        if str(getattr(error, "sqlstate", "")).startswith(_WRONG_STATEMENTS):
+            self.compiler.refuse(prepared)
 
     async def execute(self, query: str | None, *args: Any, **kwargs: Any) -> ExecutionResult:
         """Execute an operation; never raises for what a client sent."""

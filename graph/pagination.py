@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Text, cast, func, literal_column
 
 from graph.compiled.mapping import SQL, WITHIN_PAGE, Part, Row, mapped
 from graph.context import Info
-from graph.errors import bad_input
+from graph.errors import RequestError, bad_input
 from graph.scalars import BigInt
 
 MAX_PAGE = 100
@@ -142,7 +142,12 @@ def decode_cursor(text: str, order: str, *types: type | tuple[type, ...]) -> tup
         position = tuple(found[1:])
         if all(_fits(part, kind) for part, kind in zip(position, types, strict=True)):
             return position
-    raise bad_input(
+    raise refused_cursor(text)
+
+
+def refused_cursor(text: str) -> RequestError:
+    """Return the error for a cursor of another list."""
+    return bad_input(
         f"cursor {text[:60]!r} is not one of this list: give a startCursor or endCursor of the same field and order"
     )
 

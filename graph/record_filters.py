@@ -179,7 +179,7 @@ def check_value(where: str, value: Any) -> Any:
     """Return a value that a column can be compared with; raises RequestError for any other."""
     if isinstance(value, list):
         _check_length(where, value)
-        return [check_value(where, one) for one in value]
+        return tuple(check_value(where, one) for one in value)
     if isinstance(value, str):
         return check_text(where, value)
     if isinstance(value, float) and not math.isfinite(value):
@@ -216,7 +216,7 @@ def _read_operand(where: str, operator: Operator, value: Any) -> Any:
         return value
     if operator is Operator.IN:
         _check_length(where, value)
-        return [_json_text(where, one) for one in value]
+        return tuple(_json_text(where, one) for one in value)
     is_ordered = isinstance(value, int | float | str) and not isinstance(value, bool)
     if operator not in (Operator.EQ, Operator.CONTAINS) and not is_ordered:
         raise bad_input(f"{where} is {_shown(value)}: give a number or a text")

@@ -2,12 +2,15 @@
 
 import asyncio
 import math
+import struct
 from datetime import datetime
 from enum import Enum
-from typing import Annotated
+from typing import Annotated, Any
 
 import orjson
 import strawberry
+from sqlalchemy import ColumnElement, Double, Text, all_, case, func, literal_column
+from sqlalchemy.dialects.postgresql import ARRAY
 from strawberry.scalars import JSON
 
 from db import records
@@ -15,7 +18,10 @@ from db.models.operations import EtlRun as RunModel
 from db.models.records import RawRecord as RawModel
 from db.record_keys import OrderValue, Position, RecordOrder, RecordPage, Wanted
 from db.records import EXACT_UP_TO, RecordRow, Total
+from db.rows import Slot
 from graph.access import Role, needs
+from graph.compiled.dates import time_of, time_text
+from graph.compiled.mapping import SQL, WITHIN_PAGE, Page, Row, Value, mapped
 from graph.context import Info
 from graph.errors import bad_input, check_text
 from graph.pagination import (
@@ -26,9 +32,11 @@ from graph.pagination import (
     PageInfo,
     PageSize,
     check_window,
+    cursor_sql,
     decode_cursor,
     encode_cursor,
     page_info,
+    refused_cursor,
     resolved,
 )
 from graph.raw_records import RawRecord
@@ -77,6 +85,15 @@ def _id(root: ARecord) -> str:
     return record_id(root)
 
 
+def _id_sql(row: Row, _request: Any) -> ColumnElement[Any]:
+    return row["source"].concat(literal_column("'/'")).concat(row["external_id"])
+
+
+def _value_sql(row: Row, _request: Any) -> ColumnElement[Any]:
+    odd = literal_column("'{NaN,Infinity,-Infinity}'::float8[]", ARRAY(Double))
+    return case((row["value"] != all_(odd), row["value"]))
+
+
 def _value(root: ARecord) -> float | None:
     return root.value if root.value is not None and math.isfinite(root.value) else None
 
@@ -99,18 +116,28 @@ async def _run(root: ARecord, info: Info) -> RunModel | None:
 class Record:
     """GraphQL's view of a row of `record`."""
 
-    id: strawberry.ID = resolved(_id, 'The record\'s id: its source and its id there, "shop/42". See `record(id:)`.')
+    id: strawberry.ID = mapped(
+        _id, 'The record\'s id: its source and its id there, "shop/42". See `record(id:)`.', Value(_id_sql)
+    )
     source: str = strawberry.field(description='Where it came from: "shop".')
     external_id: str = strawberry.field(name="sourceId", description="Its id there.")
     title: str | None = strawberry.field(description="What it is called.")
-    value: float | None = resolved(
-        _value, "Its number, such as a price, to 15 digits; `raw` has it exactly. Null when it is none, or not finite."
+    value: float | None = mapped(
+        _value,
+        "Its number, such as a price, to 15 digits; `raw` has it exactly. Null when it is none, or not finite.",
+        Value(_value_sql),
     )
     description: str | None = strawberry.field(description="What it is, in words.")
-    created_at: datetime | None = strawberry.field(description="When it was created in its source.")
-    updated_at: datetime | None = strawberry.field(description="When it was last updated there.")
-    attributes: JSON = resolved(
-        _attributes, "All else that the source says of it, as a JSON object; numbers keep every digit."
+    created_at: datetime | None = strawberry.field(
+        description="When it was created in its source.", metadata={SQL: time_of("created_at")}
+    )
+    updated_at: datetime | None = strawberry.field(
+        description="When it was last updated there.", metadata={SQL: time_of("updated_at")}
+    )
+    attributes: JSON = mapped(
+        _attributes,
+        "All else that the source says of it, as a JSON object; numbers keep every digit.",
+        Value(lambda row, _: row["attributes"]),
     )
     raw: RawRecord | None = needs(
         Role.ANALYST, resolved(_raw, "The row as its source gave it; null when it was not kept.")
@@ -150,8 +177,12 @@ class RecordConnection:
     """A page of records, which are too many to count each time."""
 
     count: strawberry.Private[_Count]
-    edges: list[Edge[Record]] = strawberry.field(description="The records with their cursors.")
-    page_info: PageInfo = strawberry.field(description="Where the page stands in the list.")
+    edges: list[Edge[Record]] = strawberry.field(
+        description="The records with their cursors.", metadata={SQL: WITHIN_PAGE}
+    )
+    page_info: PageInfo = strawberry.field(
+        description="Where the page stands in the list.", metadata={SQL: WITHIN_PAGE}
+    )
     total_count: BigInt = resolved(
         _total_count,
         f"How many records there are on all pages, counted only when you ask. Above {EXACT_UP_TO} it is an estimate:"
@@ -162,20 +193,16 @@ class RecordConnection:
 
 def read_position(cursor: str, order: RecordOrder) -> Position:
     """Return the position that a cursor stands for; raises RequestError when it is not one of this order."""
-    column = order.column
-    kinds = (type(None),) if column is None else (str, float, type(None))
+    kind = type(None) if order.column is None else order.column.type.python_type
+    kinds = (type(None),) if order.column is None else (str, type(None))
     value, source, external_id = decode_cursor(cursor, f"RECORD_{order}", kinds, str, str)
-    if value is not None and column is not None and column.type.python_type is not str:
-        try:
-            value = float(value) if column.type.python_type is float else datetime.fromisoformat(value)
-            is_fit = not isinstance(value, datetime) or value.tzinfo is not None
-        except (ValueError, TypeError):
-            is_fit = False
-    else:
-        is_fit = not isinstance(value, float)
-    if not is_fit:
-        raise bad_input(f"cursor {cursor[:60]!r} is not one of this list: give a startCursor or endCursor of it")
-    return Position(value, source, external_id)
+    try:
+        found = None if value is None else _READ[kind](value)
+    except (ValueError, struct.error):
+        raise refused_cursor(cursor) from None
+    if isinstance(found, datetime) and found.tzinfo is None:
+        raise refused_cursor(cursor)
+    return Position(found, source, external_id)
 
 
 def write_position(position: Position, order: RecordOrder) -> str:
@@ -183,11 +210,29 @@ def write_position(position: Position, order: RecordOrder) -> str:
     return encode_cursor(f"RECORD_{order}", (_written(position.value), position.source, position.external_id))
 
 
-def _written(value: OrderValue) -> str | float | None:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    # JSON has no name for what is not finite.
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+_READ: dict[type, Any] = {
+    str: str,
+    float: lambda text: struct.unpack(">d", bytes.fromhex(text))[0],
+    datetime: datetime.fromisoformat,
+}
+
+
+def _written(value: OrderValue | Slot) -> str | None:
+    # There are several ways to write a number's digits, and none in JSON for what is not finite: its bits are sure.
+    if isinstance(value, float):
+        return struct.pack(">d", value).hex()
+    return value.isoformat() if isinstance(value, datetime) else value  # type: ignore[return-value]
+
+
+def _cursor_sql(row: Row, page: RecordPage) -> ColumnElement[Any]:
+    value: ColumnElement[Any] = literal_column("NULL::text", Text)
+    if (column := page.order.column) is not None:
+        value, kind = row["order_value"], column.type.python_type
+        if kind is float:
+            value = func.encode(func.float8send(value), literal_column("'hex'"), type_=Text())
+        elif kind is datetime:
+            value = time_text(value)
+    return cursor_sql(f"RECORD_{page.order}", value, row["source"], row["external_id"])
 
 
 def check_search(search: str) -> str:
@@ -218,7 +263,31 @@ async def _data(
     last: LastSize = strawberry.UNSET,
     before: Before = strawberry.UNSET,
 ) -> RecordConnection:
-    size, cursor, backward = check_window(given(first), given(after), given(last), given(before))
+    page = _page(source, filter, search, order_by, first, after, last, before)
+    found, has_more = await records.record_page(info.context.session, page)
+    entries = [Edge(cursor=write_position(place, order_by), node=row) for row, place in found]
+    return RecordConnection(
+        count=_Count(info, page.wanted),
+        edges=entries,  # type: ignore[arg-type]
+        page_info=page_info(
+            [entry.cursor for entry in entries],
+            has_next=page.has_cursor if page.is_backward else has_more,
+            has_previous=has_more if page.is_backward else page.has_cursor,
+        ),
+    )
+
+
+def _page(
+    source: str | None,
+    filter: RecordFilterInput | None,
+    search: str | None,
+    order_by: RecordOrder,
+    first: int | None,
+    after: str | None,
+    last: int | None,
+    before: str | None,
+) -> RecordPage:
+    size, cursor, is_backward = check_window(given(first), given(after), given(last), given(before))
     words, conditions, of_source = given(search), given(filter), given(source)
     wanted = Wanted(
         source=None if of_source is None else check_text("source", of_source),
@@ -226,18 +295,8 @@ async def _data(
         filter=None if conditions is None else read_filter(conditions),
     )
     position = None if cursor is None else read_position(cursor, order_by)
-    page = RecordPage(size, position, backward)
-    found, has_more = await records.record_page(info.context.session, wanted, order_by, page)
-    entries = [Edge(cursor=write_position(place, order_by), node=row) for row, place in found]
-    return RecordConnection(
-        count=_Count(info, wanted),
-        edges=entries,  # type: ignore[arg-type]
-        page_info=page_info(
-            [entry.cursor for entry in entries],
-            has_next=cursor is not None if backward else has_more,
-            has_previous=has_more if backward else cursor is not None,
-        ),
-    )
+    is_within = position is not None and position.source == of_source
+    return RecordPage(wanted, order_by, size, position, is_backward, is_within)
 
 
 async def _record(
@@ -271,8 +330,10 @@ def _key(id: str | None, source: str | None, external_id: str | None) -> tuple[s
 class RecordQuery:
     """Root fields about records."""
 
-    data: RecordConnection | None = resolved(
-        _data, "Records of all sources, or of one, by filter, words and order, a page at a time."
+    data: RecordConnection | None = mapped(
+        _data,
+        "Records of all sources, or of one, by filter, words and order, a page at a time.",
+        Page(lambda _, page: page.rows(), _cursor_sql, None, _page),
     )
     record: Record | None = resolved(
         _record, "A record by its id, or by its source and id there; null when there is none."

@@ -35,9 +35,10 @@ async def data(request: Request) -> Response:
     position = None
     if parameters.cursor is not None:
         position = _checked(lambda _, cursor: read_position(cursor, parameters.order), "cursor", parameters.cursor)
-    page = RecordPage(window.size, position, offset=window.offset)
+    is_within = position is not None and position.source == wanted.source
+    page = RecordPage(wanted, parameters.order, window.size, position, is_within=is_within, offset=window.offset)
     async with _reading(request) as session:
-        found, has_more = await records.record_page(session, wanted, parameters.order, page)
+        found, has_more = await records.record_page(session, page)
         total = await records.count_records(session, wanted)
     answer = DataAnswer(
         data=[RecordAnswer.of(row) for row, _ in found],

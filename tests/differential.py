@@ -1,4 +1,4 @@
-"""Compare compiled operations with Strawberry's executor over the same data, operation by operation.
+"""Compare compiled operations, and our executor, with Strawberry's own over the same data, operation by operation.
 
     uv run python -m tests.differential 20000
     uv run python -m tests.differential 20000 --seed 7
@@ -18,22 +18,29 @@ import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
+from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from db.embedded import database
 from db.migrations import upgrade
+from db.record_keys import Position, RecordOrder
 from db.session import read_engine, write_engine
 from db.settings import Settings
 from db.statements import Readers
+from graph import limits
+from graph.cache import Answer
 from graph.compiled.mapping import NotCompilableError
-from graph.compiled.plans import Compiler
+from graph.compiled.plans import Prepared
 from graph.context import Context
 from graph.errors import Code
-from graph.execution import Compiling
+from graph.execution import AtlasSchema, Compiling
+from graph.pagination import decode_cursor
+from graph.records import write_position
 from graph.schema import build
-from tests import small_graph
+from tests import small_graph, small_records
 from tests.generated_operations import Generator, Material, Operation
 
 ROOTS = (
@@ -51,6 +58,8 @@ ROOTS = (
     "entities",
     "figureDetail",
     "lineage",
+    "data",
+    "data",
     "path",
     "dataVersion",
 )
@@ -67,32 +76,48 @@ _POSITIONS = {
 
 
 class Differential:
-    """The two ways to answer, over one database."""
+    """The ways to answer, over one database: by Strawberry's own executor, by ours, and compiled where that can be.
+
+    What a request may have and cost is limited by its size alone.
+    """
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._readers = Readers(engine)
-        self.schema = build(compiling=Compiling.NEVER)
-        self._compiler = Compiler(self.schema)
+        self.strawberry, self.plain = build(compiling=Compiling.NEVER), build(compiling=Compiling.NEVER)
+        self.strawberry.execution_context_class = StrawberryGraphQLCoreExecutionContext
+        self.compiling = build(compiling=Compiling.ALWAYS)
+        for schema in (self.strawberry, self.plain, self.compiling):
+            vars(schema.parsed)["check_cost"] = lambda _: None
+        # The executor would answer then, and nothing would have been compared.
+        vars(self.compiling)["note_failure"] = _fail
 
     async def check(self, operation: Operation) -> list[str | None]:
         """Compare both answers, with all variables; return why each is not compiled, None for one that is."""
         given = [operation.variables, *operation.others]
-        return [await self._compare(operation.document, variables) for variables in given]
+        with patch.object(limits, "MAX_ALIASES", 1_000):
+            return [await self._compare(operation.document, variables) for variables in given]
 
     async def _compare(self, document: str, variables: dict[str, Any]) -> str | None:
-        context = Context(self._engine)
-        answer = await self.schema.answer(self._readers, context, document, variables, None)
-        if answer.outcome == Code.LIMIT:
+        expected = await self._answer(self.strawberry, document, variables)
+        for schema in (self.plain, self.compiling):
+            found = await self._answer(schema, document, variables)
+            assert comparable(found.body) == comparable(expected.body), f"{document}\n{variables}"
+        if expected.outcome == Code.LIMIT:
             return "beyond a limit"
         try:
-            prepared = self._compiler.prepare(document, None, variables)
+            self.compiling.compiler.prepare(document, None, variables)
         except NotCompilableError as reason:
-            return " ".join(str(reason).split()[-4:])
-        row = await self._readers.row(prepared.sql, prepared.arguments)
-        expected, found = comparable(answer.body), comparable(prepared.body(row["data"], row["cuts"]))
-        assert found == expected, f"{document}\n{variables}\n{prepared.sql}"
+            parts = self.compiling.compiler.prepare_parts(document, None, variables)
+            return "compiled in part" if parts else " ".join(str(reason).split()[-4:])
         return None
+
+    async def _answer(self, schema: AtlasSchema, document: str, variables: dict[str, Any]) -> Answer:
+        return await schema.answer(self._readers, Context(self._engine), document, variables, None)
+
+
+def _fail(_prepared: Prepared, error: Exception) -> None:
+    raise AssertionError("a compiled statement failed") from error
 
 
 def comparable(body: bytes) -> Any:
@@ -127,7 +152,21 @@ async def material(engine: AsyncEngine) -> Material:
             positions |= {f"{order}_ASC": rows, f"{order}_DESC": rows}
         edges = await connection.execute(text("SELECT type::text, source_id FROM influence LIMIT 40"))
         positions["INFLUENCES"] = [tuple(row) for row in edges]
-        return Material(list(keys), list(names), positions, ROOTS)
+        for record_order in RecordOrder:
+            value = "NULL" if record_order.column is None else record_order.column.name
+            records = await connection.execute(
+                text(f"SELECT {value}, source, external_id FROM record ORDER BY hashtext(external_id) LIMIT 40")
+            )
+            cursors = [write_position(Position(*row), record_order) for row in records]
+            kinds = (str, type(None))
+            positions[f"RECORD_{record_order}"] = [
+                decode_cursor(one, f"RECORD_{record_order}", kinds, str, str) for one in cursors
+            ]
+        sources = await connection.scalars(text("SELECT DISTINCT source FROM record"))
+        titles = await connection.scalars(text("SELECT DISTINCT title FROM record WHERE title IS NOT NULL LIMIT 40"))
+        found = list(keys), list(names), positions, list(sources), list(titles)
+    roots = [name for name in ROOTS if name == "dataVersion" or (found[3] if name == "data" else found[0])]
+    return Material(*found[:3], roots, *found[3:])
 
 
 async def run(url: str, cases: int, seed: int) -> Counter[str]:
@@ -136,7 +175,7 @@ async def run(url: str, cases: int, seed: int) -> Counter[str]:
     counts: Counter[str] = Counter()
     try:
         differential = Differential(engine)
-        generator = Generator(differential.schema._schema, await material(engine))
+        generator = Generator(differential.strawberry._schema, await material(engine))
         chance = random.Random(seed)
         while counts.total() < cases:
             for reason in await differential.check(generator.operation(chance)):
@@ -146,10 +185,12 @@ async def run(url: str, cases: int, seed: int) -> Counter[str]:
     return counts
 
 
-async def load_small(url: str) -> None:
-    """Load the small graph, which has what is awkward."""
+async def load_small(url: str, *, with_graph: bool) -> None:
+    """Load the small records and the small graph, which have what is awkward."""
     engine = write_engine(url)
-    await small_graph.load(engine)
+    if with_graph:
+        await small_graph.load(engine)
+    await small_records.load(engine)
     await engine.dispose()
 
 
@@ -165,11 +206,10 @@ def main() -> None:
         database(Settings(database_url=None, data_dir=Path(directory))) as url,
     ):
         upgrade(url)
-        environment = os.environ | {"DATABASE_URL": url}
-        if options.small:
-            asyncio.run(load_small(url))
-        else:
+        if not options.small:
+            environment = os.environ | {"DATABASE_URL": url}
             subprocess.run([sys.executable, "-m", "etl", "sample"], env=environment, check=True, capture_output=True)
+        asyncio.run(load_small(url, with_graph=options.small))
         begin = time.perf_counter()
         counts = asyncio.run(run(url, options.cases, options.seed))
         seconds = time.perf_counter() - begin

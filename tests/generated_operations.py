@@ -1,5 +1,6 @@
 """Random operations over the schema, valid as documents; their arguments are good, at the edge, or bad."""
 
+import json
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from graphql import (
     get_named_type,
     is_leaf_type,
     is_required_argument,
+    is_required_input_field,
 )
 
 from graph.pagination import encode_cursor
@@ -28,15 +30,26 @@ LEFT_OUT = object()
 
 Random = random.Random
 
+_VALUES: dict[str, list[Any]] = {
+    "JSON": [0, 3, 1.5, "Rome", "er", "t1", True, [], ["a"], ["t1"], {"city": "Rome"}, {"a": []}],
+    "Float": [0.5, 1.5, 2.5, -1.0, 1e300, 500.0],
+    "DateTime": [
+        *(f"2024-01-0{day}T00:00:00{rest}" for day in range(1, 9) for rest in ("", "Z", ".000001+00:00")),
+        "2010-05-01T08:30:00+02:00",
+    ],
+}
+
 
 @dataclass(slots=True)
 class Material:
-    """What arguments are made of: keys, names and places in lists that the data has."""
+    """What arguments are made of: keys, names and places in lists that the data has, by order or field."""
 
     keys: Sequence[str]
     names: Sequence[str]
     positions: Mapping[str, Sequence[tuple[Any, ...]]]
     roots: Sequence[str]
+    sources: Sequence[str] = ()
+    titles: Sequence[str] = ()
 
 
 @dataclass(slots=True)
@@ -161,8 +174,7 @@ class Generator:
 
     def _arguments(self, chance: Random, written: _Written, field_name: str, definition: GraphQLField) -> list[str]:
         found = []
-        orders = [name for name in self._material.positions if name != "INFLUENCES"]
-        order = chance.choice(orders) if field_name == "entities" else "INFLUENCES"
+        order = self._order(chance, field_name)
         for name, argument in definition.args.items():
             if not is_required_argument(argument) and chance.random() < 0.5 and name != "orderBy":
                 continue
@@ -171,6 +183,13 @@ class Generator:
             draw = partial(self._value, chance, name, argument.type, order)
             found.append(f"{name}: {self._passed(chance, written, argument, draw)}")
         return found
+
+    def _order(self, chance: Random, field_name: str) -> str:
+        """Choose the list that cursors are of."""
+        if field_name not in ("entities", "data"):
+            return "INFLUENCES"
+        orders = [name for name in self._material.positions if name != "INFLUENCES"]
+        return chance.choice([name for name in orders if name.startswith("RECORD") == (field_name == "data")])
 
     def _passed(self, chance: Random, written: _Written, argument: GraphQLArgument, draw: Callable[[], Any]) -> str:
         """Write a value where it stands, or as a variable."""
@@ -196,7 +215,7 @@ class Generator:
             values = [self._value(chance, name, kind.of_type, order) for _ in range(count)]
             return sorted(values) if name == "yearRange" else values
         if name == "orderBy":
-            return order
+            return order.removeprefix("RECORD_")
         if isinstance(kind, GraphQLEnumType):
             return chance.choice(list(kind.values))
         if isinstance(kind, GraphQLInputObjectType):
@@ -207,16 +226,21 @@ class Generator:
         if kind.name == "YearRange":
             first = chance.randrange(-700, 2000)
             return {"from": first, "to": first + chance.choice([0, 10, 100, 500, -1])}
-        chosen = [name for name in kind.fields if chance.random() < 0.2]
+        share = 0.5 if kind.name != "RecordFilter" and "Entity" not in kind.name else 0.2
+        chosen = [name for name, one in kind.fields.items() if chance.random() < share or is_required_input_field(one)]
         return {name: self._value(chance, name, kind.fields[name].type, order) for name in chosen}
 
     def _scalar(self, chance: Random, name: str, kind: str, order: str) -> Any:
         if kind == "ID":
-            return chance.choice(self._material.keys) if chance.random() < 0.95 else chance.choice(["Q999999999", "x"])
+            return (
+                chance.choice(self._material.keys or ["Q1"]) if chance.random() < 0.95 else chance.choice(["Q999", "x"])
+            )
         if kind == "Boolean":
             return chance.random() < 0.5
+        if kind in _VALUES:
+            return chance.choice(_VALUES[kind])
         if name in ("after", "before"):
-            if chance.random() < 0.05:
+            if chance.random() < 0.05 or not self._material.positions[order]:
                 return chance.choice(["", "x", encode_cursor("NAME_ASC", ("a", 1))])
             return encode_cursor(order, chance.choice(self._material.positions[order]))
         if name == "maxDepth":
@@ -228,10 +252,19 @@ class Generator:
         return self._text(chance, name)
 
     def _text(self, chance: Random, name: str) -> str:
+        if name == "path":
+            return chance.choice(
+                ["n", "address.city", "address", "tags", "tags.0", "null", "a\\.b", "size.width", "x..y"]
+            )
+        if name == "source":
+            return chance.choice([*self._material.sources, "none"])
+        if name in ("eq", "in", "contains", "startsWith", "search"):
+            found = chance.choice([*self._material.titles, "Number 1.", "00", "%"])
+            return found[: chance.randrange(1, 9)] if chance.random() < 0.6 else found
         if name == "language":
             return chance.choice(["en", "de", "ja", "xx", 'a"\\b'])
         if name in ("nameStartsWith", "query"):
-            found = chance.choice(self._material.names)
+            found = chance.choice(self._material.names or ["a"])
             return found[: chance.randrange(1, 4)] if chance.random() < 0.8 else chance.choice(["%", "_a", "\\", "É"])
         return chance.choice(["philosophy", "Philosophy", "logic", "mathematics", "sample", "wikidata", "it's"])
 
@@ -246,6 +279,8 @@ def _literal(value: Any, kind: Any) -> str:
         return _literal(value, kind.of_type)
     if value is None:
         return "null"
+    if str(kind) == "JSON":
+        return _json_literal(value)
     if isinstance(kind, GraphQLList):
         return f"[{', '.join(_literal(one, kind.of_type) for one in value)}]"
     if isinstance(kind, GraphQLInputObjectType):
@@ -253,7 +288,14 @@ def _literal(value: Any, kind: Any) -> str:
         return f"{{{', '.join(parts)}}}"
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(kind, GraphQLEnumType) or isinstance(value, int):
+    if isinstance(kind, GraphQLEnumType) or isinstance(value, int | float):
         return str(value)
     assert isinstance(value, str)
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _json_literal(value: Any) -> str:
+    """Write JSON as a value of the scalar JSON, whose names have no quotes."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{name}: {_json_literal(one)}' for name, one in value.items())}}}"
+    return f"[{', '.join(map(_json_literal, value))}]" if isinstance(value, list) else json.dumps(value)

@@ -1,21 +1,24 @@
 from collections.abc import AsyncIterator
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 import asyncpg
+import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from db.session import read_engine
+from db.session import ReadSession, read_engine, write_engine
 from db.statements import Readers
 from graph.compiled.mapping import NotCompilableError
 from graph.compiled.plans import Compiler, Plan
 from graph.context import Context
 from graph.execution import Compiling
 from graph.schema import build
+from tests import small_graph
 from tests.client import Client
 from tests.differential import Differential, material
 from tests.generated_operations import Generator, Operation
@@ -51,7 +54,17 @@ async def awkward_generator(atlas: Client) -> Generator:
     return Generator(SCHEMA._schema, await material(atlas.app.state.engine))
 
 
-GENERATED = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.fixture(scope="module")
+async def record_differential(shop: Client) -> Differential:
+    return Differential(shop.app.state.engine)
+
+
+@pytest.fixture(scope="module")
+async def record_generator(shop: Client) -> Generator:
+    return Generator(SCHEMA._schema, await material(shop.app.state.engine))
+
+
+GENERATED = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @given(chance=st.randoms(use_true_random=True))
@@ -68,6 +81,14 @@ async def test_so_it_does_over_awkward_data(
     awkward_differential: Differential, awkward_generator: Generator, chance: Random
 ) -> None:
     await awkward_differential.check(awkward_generator.operation(chance))
+
+
+@given(chance=st.randoms(use_true_random=True))
+@GENERATED
+async def test_so_it_does_over_records(
+    record_differential: Differential, record_generator: Generator, chance: Random
+) -> None:
+    await record_differential.check(record_generator.operation(chance))
 
 
 @pytest.mark.parametrize(
@@ -116,6 +137,7 @@ async def test_compiled_operation_that_was_thought_of(
         "query($id: ID!) { lineage(id: $id) { nodes { entity { name } } edges { provenance { rule } } } }",
         "query($id: ID!) { knowledgeRoadmap(conceptId: $id) { concept { prerequisites { name } } } }",
         "{ timelineFigures { works { author { name } } } interdisciplinaryContext(year: 1880) { name } }",
+        "{ data(first: 50) { edges { node { sourceId title value createdAt attributes } } pageInfo { endCursor } } }",
     ],
 )
 def test_what_is_asked_most_is_compiled(document: str) -> None:
@@ -223,3 +245,54 @@ async def test_operation_whose_statement_fails_is_executed(sample_url: str, capl
 async def test_compiled_statement_cannot_write(engine: AsyncEngine) -> None:
     async with engine.connect() as connection:
         assert (await connection.execute(text("SHOW default_transaction_read_only"))).scalar_one() == "on"
+
+
+MIXED = """query($id: ID!, $first: Int) {
+    stats { authorships } entity(id: $id) { name } bad: lineage(id: "?") { nodes { depth } }
+    works: timelineFigures(first: $first) { name } dataVersion { version }
+}"""
+
+
+async def test_root_fields_that_can_be_are_compiled_beside_others(sample: Client, differential: Differential) -> None:
+    given = {"id": "Q9358", "first": 1}
+    parts = differential.compiling.compiler.prepare_parts(MIXED, None, given)
+    assert list(parts) == ["entity", "works"]
+    assert await differential.check(Operation(MIXED, given)) == ["compiled in part"]
+    answer = await sample.answer(MIXED, **given)
+    assert list(answer["data"]) == ["stats", "entity", "bad", "works", "dataVersion"]
+    assert answer["data"]["entity"] == {"name": "Friedrich Nietzsche"}
+    assert [error["path"] for error in answer["errors"]] == [["bad"]]
+    assert answer["extensions"]["truncated"] == [{"path": ["works"], "limit": 1}]
+
+
+async def test_mixed_answer_is_of_one_snapshot(database: str) -> None:
+    schema, writer = build(compiling=Compiling.ALWAYS), write_engine(database)
+    engine = read_engine(database, 2, 30)
+    document = "{ entities { totalCount } stats { entities { count stubs } } }"
+    read = ReadSession.row
+
+    async def then_write(session: ReadSession, sql: str, arguments: Any) -> Any:
+        row = await read(session, sql, arguments)
+        await small_graph.load(writer)
+        return row
+
+    with patch.object(ReadSession, "row", then_write):
+        answer = await schema.answer(Readers(engine), Context(engine), document, None, None)
+    data = orjson.loads(answer.body)["data"]
+    assert data["entities"]["totalCount"] == 0
+    assert {kind["count"] for kind in data["stats"]["entities"]} <= {0}
+    await engine.dispose()
+    await writer.dispose()
+
+
+async def test_part_whose_statement_fails_is_executed_with_the_others(sample_url: str) -> None:
+    schema, engine = build(compiling=Compiling.ALWAYS), read_engine(sample_url, 2, 30)
+    document = '{ entity(id: "Q9358") { name } stats { openQuarantine } }'
+    plan = schema.compiler.prepare_parts(document, None, {})["entity"]
+    schema.compiler._plans[plan.key] = Plan("SELECT nothing AS data", ())
+    for _ in range(2):
+        answer = await schema.answer(Readers(engine), Context(engine), document, None, None)
+        data = orjson.loads(answer.body)["data"]
+        assert data == {"entity": {"name": "Friedrich Nietzsche"}, "stats": {"openQuarantine": 0}}
+    assert schema.compiler.prepare_parts(document, None, {}) == {}
+    await engine.dispose()

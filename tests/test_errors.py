@@ -98,7 +98,8 @@ async def test_unforeseen_failure_is_masked_and_logged(
 
     monkeypatch.setattr(lookups, "entities_by_id", fail)
     with caplog.at_level(logging.ERROR, "graph.errors"):
-        code, message = await atlas.refusal('{ node(id: "Q868") { id } dataVersion { version } }')
+        # A name so long is for the executor.
+        code, message = await atlas.refusal(f'{{ node(id: "Q868") {{ {"a" * 64}: id }} }}')
     assert (code, "secret" in message) == ("INTERNAL", False)
     assert "secret" in caplog.text
 

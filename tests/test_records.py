@@ -8,7 +8,8 @@ from sqlalchemy import Dialect, text
 from sqlalchemy.dialects import postgresql
 
 from db import records
-from db.record_keys import Position, RecordOrder, RecordPage, Wanted, page_keys
+from db.record_keys import Position, RecordOrder, RecordPage, Wanted
+from db.rows import limited
 from db.session import ReadSession, write_engine
 from graph.records import read_position, write_position
 from tests import small_records
@@ -98,7 +99,7 @@ def test_position_comes_back_from_its_cursor(order: RecordOrder) -> None:
 async def test_data_in_pages_skips_to_an_offset(shop: Client) -> None:
     session = ReadSession(shop.app.state.engine)
     for order in RecordOrder:
-        found, has_more = await records.record_page(session, Wanted(), order, RecordPage(4, offset=22))
+        found, has_more = await records.record_page(session, RecordPage(Wanted(), order, 4, offset=22))
         assert [f"{row.source}/{row.external_id}" for row, _ in found] == expected(order)[22:26]
         assert has_more is True
     await session.close()
@@ -184,8 +185,9 @@ async def test_lists_read_indexes_only_as_far_as_they_must(database: str) -> Non
     async with engine.connect() as connection:
         for order, source, is_first in product(RecordOrder, (None, "s1"), (True, False)):
             value = values.get(order.partition("_")[0], values["CREATED"]) if order.column else None
-            page = RecordPage(20, None if is_first else Position(value, "s1", "05000"))
-            keys = page_keys(Wanted(source=source), order, page).element
+            position = None if is_first else Position(value, "s1", "05000")
+            page = RecordPage(Wanted(source=source), order, 20, position, is_within=source is not None)
+            keys = limited(page.rows().select(["source", "external_id", "title"]), 20)
             statement = keys.compile(dialect=DIALECT, compile_kwargs={"literal_binds": True})
             plan = await connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}")
             assert most_rows_read(plan.scalar_one()[0]["Plan"]) <= 21 * 3 * 4, order

@@ -16,10 +16,13 @@ A document seen before costs two look-ups, the requests, and the statement itsel
 walked, and what PostgreSQL answers is passed on unread.
 
 `mapping` has the words in which a field says how it is read in SQL; they stand beside the field in its type. The lists
-themselves are defined in `db`, once for the loaders and for this. What has no mapping is for Strawberry's executor,
-which answers the whole operation then, so that an answer is always made from one snapshot. So is whatever would be an
-error: a bad argument, an operation too large, a statement that failed for an unforeseen reason. Only a statement that
-took too long is told at once.
+themselves are defined in `db`, once for the loaders and for this. A root field in which something has no mapping is for
+Strawberry's executor. So is whatever would be an error: a bad argument, an operation too large, a statement that failed
+for an unforeseen reason. Only a statement that took too long is told at once.
+
+Where some root fields can be compiled and others not, each of the former has a statement of its own. The executor runs
+them first, in the transaction in which it reads the others, so that an answer is always made from one snapshot; it
+puts their JSON in its place unread, which leaves order, errors and nulls to it.
 
 Lists that were cut are told by a second column, `cuts`: a text of entries, each begun by a mark, to which every level
 adds its own steps of the path.

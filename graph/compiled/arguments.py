@@ -1,7 +1,9 @@
 """From a request's variables to a statement's shape and parameters, without looking at the document again."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import Field, dataclass
+from dataclasses import fields as _fields
+from datetime import datetime
 from enum import Enum
 from typing import Any
 
@@ -190,11 +192,14 @@ def _has_variable_inside(value: Any) -> bool:
     return not isinstance(value, VariableNode) and bool(variables_in(value))
 
 
-def split(request: object, values: list[Any]) -> Shape:
+_SCALARS = str | int | float | datetime
+
+
+def split(request: Any, values: list[Any]) -> Shape:
     """Return a request's shape, and append its values."""
     if request is None or isinstance(request, bool | Enum):
         return request
-    if isinstance(request, str | int | float):
+    if isinstance(request, _SCALARS):
         values.append(request)
         return type(request)
     if isinstance(request, tuple) and not hasattr(request, "_fields"):
@@ -202,27 +207,31 @@ def split(request: object, values: list[Any]) -> Shape:
         return tuple
     if isinstance(request, tuple):
         return type(request), tuple([split(part, values) for part in request])
-    return type(request), tuple(
-        [
-            getattr(request, one.name) if one.metadata.get("fixed") else split(getattr(request, one.name), values)
-            for one in fields(request)  # type: ignore[arg-type]
-        ]
-    )
+    return type(request), tuple([_split_field(one, getattr(request, one.name), values) for one in _fields(request)])
+
+
+def _split_field(one: Field[Any], value: Any, values: list[Any]) -> Shape:
+    if "parts" in one.metadata:
+        return tuple([split(part, values) for part in value])
+    return value if "fixed" in one.metadata else split(value, values)
 
 
 def fill(request: Any, names: Iterator[str]) -> Any:
     """Return a request with slots in the place of its values, named in the order of `split`."""
     if request is None or isinstance(request, bool | Enum):
         return request
-    if isinstance(request, str | int | float) or (isinstance(request, tuple) and not hasattr(request, "_fields")):
+    if isinstance(request, _SCALARS) or (isinstance(request, tuple) and not hasattr(request, "_fields")):
         return Slot(next(names), tuple if isinstance(request, tuple) else type(request))
     if isinstance(request, tuple):
         return type(request)(*[fill(part, names) for part in request])
-    filled = {
-        one.name: getattr(request, one.name) if one.metadata.get("fixed") else fill(getattr(request, one.name), names)
-        for one in fields(request)
-    }
+    filled = {one.name: _fill_field(one, getattr(request, one.name), names) for one in _fields(request)}
     return type(request)(**filled)
+
+
+def _fill_field(one: Field[Any], value: Any, names: Iterator[str]) -> Any:
+    if "parts" in one.metadata:
+        return tuple([fill(part, names) for part in value])
+    return value if "fixed" in one.metadata else fill(value, names)
 
 
 def request_of(make: Callable[[Mapping[str, Any]], Any], variables: Mapping[str, Any]) -> Any:

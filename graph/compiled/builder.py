@@ -190,6 +190,7 @@ class Builder:
             if part.mapping is TYPE_NAMES:
                 made = _type_name(row, list(one.selection.by_type))
             elif part.name == "totalCount":
+                assert mapping.count is not None
                 made = mapping.count(row, request).select(["count"]).scalar_subquery()
             elif part.name == "edges":
                 made = literal_column(f'{page}."list_{key}"', JSON)

@@ -1,4 +1,4 @@
-"""Historical dates in SQL, written exactly as `db.dates` and `graph.dates` write them."""
+"""Dates and times in SQL, written exactly as `db.dates`, `graph.dates` and the scalar DateTime write them."""
 
 from typing import Any
 
@@ -111,3 +111,17 @@ def date_text(prefix: str) -> Value:
 def year_of(name: str) -> Value:
     """Return the mapping of a column with a year."""
     return Value(lambda row, _: literal_column(str(row[name]), BigInteger))
+
+
+def time_text(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Write a time as Python does, in UTC."""
+    is_whole = f"{column} = date_trunc('second', {column})"
+    form = (
+        f"""CASE WHEN {is_whole} THEN 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"' ELSE 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"' END"""
+    )
+    return literal_column(f"to_char({column} AT TIME ZONE 'UTC', {form})", Text)
+
+
+def time_of(name: str) -> Value:
+    """Return the mapping of a column with a time."""
+    return Value(lambda row, _: time_text(row[name]))

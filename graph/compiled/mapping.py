@@ -122,11 +122,11 @@ class PageRequest(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A connection: its rows, their cursors and their number on all pages."""
+    """A connection: its rows, their cursors and, where SQL can tell, their number on all pages."""
 
     rows: Callable[[Row, Any], Rows | Sequel]
     cursor: Callable[[Row, Any], ColumnElement[Any]]
-    count: Callable[[Row, Any], Rows]
+    count: Callable[[Row, Any], Rows] | None
     read: Read
 
 

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Generic, TypeVar
@@ -23,7 +24,7 @@ SLOT = "given_"
 MARK = "\x01"
 """See graph.compiled.builder."""
 MAX_PLANS = 512
-MAX_TREES = 16
+MAX_TREES = 32
 MAX_DOCUMENT_LENGTH = 50_000
 
 K = TypeVar("K", bound=Hashable)
@@ -74,8 +75,17 @@ class Prepared:
         """Return the response's body for the statement's row."""
         if not cuts:
             return b'{"data":%b}' % data
-        told = cuts.replace(MARK, ',{"path":[').removeprefix(",")
-        return b'{"data":%b,"extensions":{"truncated":[%b]}}' % (data, told.encode())
+        return b'{"data":%b,"extensions":{"truncated":%b}}' % (data, told(cuts))
+
+    def value(self, data: bytes) -> bytes:
+        """Return the value of the only root field, for the statement's row."""
+        (key,) = self.roots
+        return data.removeprefix(b'{"%b":' % key.encode()).removesuffix(b"}")
+
+
+def told(cuts: str) -> bytes:
+    """Write the lists that were cut as JSON."""
+    return b"[%b]" % cuts.replace(MARK, ',{"path":[').removeprefix(",").encode()
 
 
 @dataclass(slots=True)
@@ -111,14 +121,37 @@ class Compiler:
         What is costly is compiled when it comes first.
         """
         operation = self._operation(query, name)
-        variables = operation.variables.coerce(given)
-        decided = tuple([variables.get(one) for one in operation.deciding])
-        tree = operation.trees.find(decided) or operation.trees.keep(decided, _tree(operation, variables))
+        return self._prepare((query, name), operation, operation.variables.coerce(given), None, is_costly)
+
+    def prepare_parts(
+        self, query: str, name: str | None, given: Mapping[str, Any], *, is_costly: bool = False
+    ) -> dict[str, Prepared]:
+        """Return a statement for each root field that can be compiled by itself, where there are several."""
+        found: dict[str, Prepared] = {}
+        with suppress(NotCompilableError):
+            operation = self._operation(query, name)
+            variables = operation.variables.coerce(given)
+            keys = operation.selector.roots(operation.node, variables)
+            for key in keys if len(keys) > 1 else ():
+                with suppress(NotCompilableError):
+                    found[key] = self._prepare((query, name), operation, variables, key, is_costly)
+        return found
+
+    def _prepare(
+        self,
+        named: tuple[str, str | None],
+        operation: _Operation,
+        variables: Mapping[str, Any],
+        root: str | None,
+        is_costly: bool,
+    ) -> Prepared:
+        decided = (root, *[variables.get(one) for one in operation.deciding])
+        tree = operation.trees.find(decided) or operation.trees.keep(decided, _tree(operation, variables, root))
         if isinstance(tree, Exception):
             raise NotCompilableError(*tree.args)
         values: list[Any] = []
         requests = [request_of(make, variables) for make in tree.requests]
-        key = (query, name, decided, tuple([split(request, values) for request in requests]))
+        key = (named, decided, tuple([split(request, values) for request in requests]))
         plan = self._plans.find(key) or self._new_plan(key, tree, requests, is_costly)
         if isinstance(plan, Exception):
             raise NotCompilableError(*plan.args)
@@ -172,9 +205,9 @@ def _operation(document: DocumentNode, name: str | None) -> OperationDefinitionN
     return found[0]
 
 
-def _tree(operation: _Operation, variables: Mapping[str, Any]) -> Tree | Exception:
+def _tree(operation: _Operation, variables: Mapping[str, Any], root: str | None) -> Tree | Exception:
     try:
-        return operation.selector.select(operation.node, variables)
+        return operation.selector.select(operation.node, variables, root)
     except (GraphQLError, NotCompilableError, RecursionError) as reason:
         return NotCompilableError(str(reason))
 

@@ -19,7 +19,13 @@ from graphql import (
     is_non_null_type,
     visit,
 )
-from graphql.execution.collect_fields import FieldDetails, FragmentDetails, collect_fields, collect_subfields
+from graphql.execution.collect_fields import (
+    FieldDetails,
+    FragmentDetails,
+    GroupedFieldSet,
+    collect_fields,
+    collect_subfields,
+)
 from graphql.execution.values import VariableValues
 from strawberry.schema.config import StrawberryConfig
 from strawberry.schema.schema_converter import GraphQLCoreConverter
@@ -102,16 +108,31 @@ class Selector:
         }
         self._plain: dict[str, Value] = {}
 
-    def select(self, operation: OperationDefinitionNode, variables: Mapping[str, Any]) -> Tree:
-        """Return the tree; raises NotCompilableError when a field has no mapping or the tree is too large."""
+    def roots(self, operation: OperationDefinitionNode, variables: Mapping[str, Any]) -> list[str]:
+        """Return the response keys of the root fields, those about the schema left out."""
+        found = self._collect(operation, variables)
+        return [key for key, details in found.items() if not details[0].node.name.value.startswith("__")]
+
+    def _collect(self, operation: OperationDefinitionNode, variables: Mapping[str, Any]) -> GroupedFieldSet:
         self._operation = operation
         self._variables = VariableValues({}, dict(variables))
+        query = self._schema.query_type
+        assert query is not None
+        return collect_fields(self._schema, self._fragments, self._variables, query, operation).grouped_field_set
+
+    def select(self, operation: OperationDefinitionNode, variables: Mapping[str, Any], root: str | None) -> Tree:
+        """Return the tree of all root fields, or of one.
+
+        Raises NotCompilableError when a field has no mapping or the tree is too large.
+        """
+        found = self._collect(operation, variables)
         self._fields: dict[tuple[Any, ...], Field] = {}
         tree = Tree()
         query = self._schema.query_type
         assert query is not None
-        found = collect_fields(self._schema, self._fragments, self._variables, query, operation)
-        for key, details in found.grouped_field_set.items():
+        for key, details in found.items():
+            if root not in (None, key):
+                continue
             tree.root[key] = self._field(tree, query, key, details, 1)
             tree.nodes[key] = [one.node for one in details]
             definition = query.fields.get(details[0].node.name.value)
