@@ -112,7 +112,13 @@ def _notice_silence(connection: Any, _record: object) -> None:
 
 def _read_only(connection: Any, _record: object) -> None:
     """Give up the right to write."""
-    connection.run_async(lambda driver: driver.fetchval(READ_ONLY, timeout=READER_CONNECT_TIMEOUT_SECONDS))
+    driver = connection.driver_connection
+    try:
+        connection.run_async(lambda _: driver.fetchval(READ_ONLY, timeout=READER_CONNECT_TIMEOUT_SECONDS))
+    except BaseException:
+        # The pool does not know the connection yet, and whoever wanted it may be cancelled.
+        driver.terminate()
+        raise
 
 
 def _note_idleness(_connection: object, record: Any) -> None:
