@@ -1,6 +1,5 @@
 """How a run's edges are merged into the graph: what they may join, when, and what becomes of those not made again."""
 
-from contextlib import nullcontext
 from typing import Any
 
 from db.bulk import bulk_change, insert_found, without_primary_key
@@ -41,12 +40,9 @@ async def publish_edges(session: WriteSession, staging: Staging) -> Changes:
             fresh = f"(SELECT * FROM {differing} WHERE is_fresh)"
             suspects = f"""(SELECT DISTINCT kept_source_id AS source_id, kept_type AS type, kept_target_id AS target_id
                             FROM {differing} WHERE is_suspect)"""
-        await _reject_impossible(session, staging, fresh)
+        await _reject_impossible(session, staging, await _drawn(session, staging, fresh))
         await _find_gone(session, staging, suspects, gone)
-        if not outgrows or await _is_any_stored(session):
-            changes += await _update(session, staging, fresh)
-        async with without_primary_key(session, "influence") if outgrows else nullcontext():
-            changes += await _insert(session, staging, fresh)
+        changes += await _merge(session, staging, await _drawn(session, staging, fresh), outgrows)
         changes += await _retire(session, staging, gone)
     await session.execute(f"DROP TABLE IF EXISTS {gone}, {staging.table('differing')}")
     return changes
@@ -101,13 +97,24 @@ async def _drop_misfits(session: WriteSession, staging: Staging, gone: str) -> C
     return Changes(dropped=dropped - int(before.scalar_one()))
 
 
-def _drawn(staging: Staging, fresh: str) -> str:
-    """Return a subquery of the fresh edges that are neither rejected nor misfits."""
-    return f"""
-        (SELECT * FROM {staging.accepted_of(fresh)} AS edge WHERE NOT EXISTS (
-            SELECT FROM {staging.table("misfit")} AS misfit
-            WHERE misfit.row_no = edge.row_no AND misfit.type = edge.type))
+async def _drawn(session: WriteSession, staging: Staging, fresh: str) -> str:
+    """Return a subquery of the fresh edges that are neither rejected nor misfits, as far as is known by now.
+
+    Where there are none of these they are not mentioned: PostgreSQL, which does not know that a table is empty, would
+    sort millions of edges to look for it.
     """
+    rejected, misfit = staging.table("reject"), staging.table("misfit")
+    accepted = staging.accepted_of(fresh) if await _has_rows(session, rejected) else fresh
+    if not await _has_rows(session, misfit):
+        return accepted
+    return f"""
+        (SELECT * FROM {accepted} AS edge WHERE NOT EXISTS (
+            SELECT FROM {misfit} AS misfit WHERE misfit.row_no = edge.row_no AND misfit.type = edge.type))
+    """
+
+
+async def _has_rows(session: WriteSession, table: str) -> bool:
+    return bool((await session.execute(f"SELECT EXISTS (SELECT FROM {table})")).scalar_one())
 
 
 async def _compare(session: WriteSession, staging: Staging, differing: str) -> None:
@@ -129,19 +136,20 @@ async def _compare(session: WriteSession, staging: Staging, differing: str) -> N
         CREATE TABLE {differing} AS
         SELECT staged.*, {is_fresh} AS is_fresh, {is_suspect} AS is_suspect,
                kept.source_id AS kept_source_id, kept.type AS kept_type, kept.target_id AS kept_target_id
-        FROM {_drawn(staging, staging.table("influence"))} AS staged {join} JOIN influence AS kept ON {_SAME_EDGE}
+        FROM {await _drawn(session, staging, staging.table("influence"))} AS staged
+             {join} JOIN influence AS kept ON {_SAME_EDGE}
         WHERE ({is_other}) AND (({is_fresh}) OR ({is_suspect}))
         """,
         retiring=list(staging.retiring),
     )
 
 
-async def _reject_impossible(session: WriteSession, staging: Staging, fresh: str) -> None:
+async def _reject_impossible(session: WriteSession, staging: Staging, drawn: str) -> None:
     await staging.reject_where(
         session,
         f"""
         SELECT edge.row_no, {_EXTERNAL_ID}, {_PAYLOAD}, 'source', source.key, {_REASON}
-        FROM {_drawn(staging, fresh)} AS edge {_ENDS} WHERE {_IMPOSSIBLE}
+        FROM {drawn} AS edge {_ENDS} WHERE {_IMPOSSIBLE}
         """,
     )
 
@@ -172,33 +180,46 @@ async def _evict_impossible(session: WriteSession, staging: Staging) -> Changes:
     return Changes(retired=evicted.rowcount)
 
 
-async def _is_any_stored(session: WriteSession) -> bool:
-    return bool((await session.execute("SELECT EXISTS (SELECT FROM influence)")).scalar_one())
+async def _merge(session: WriteSession, staging: Staging, drawn: str, outgrows: bool) -> Changes:
+    """Merge edges into the stored ones; where they outgrow these, the primary key is made afterwards."""
+    if not outgrows:
+        return await _update(session, staging, drawn) + await _insert(session, staging, drawn, _IS_UNKNOWN)
+    if await _has_rows(session, "influence"):
+        changes = await _update(session, staging, drawn)
+        async with without_primary_key(session, "influence"):
+            return changes + await _insert(session, staging, drawn, _IS_UNKNOWN)
+    # A table that is new in its transaction is not logged by a server whose log is minimal, as the embedded one's is.
+    await session.execute("TRUNCATE influence")
+    async with without_primary_key(session, "influence"):
+        return await _insert(session, staging, drawn, "true")
 
 
-def _merged(staging: Staging, fresh: str, where: str) -> str:
-    """Return a query of the fresh edges for which a condition holds, each with all of its staged statements."""
+def _merged(drawn: str, where: str) -> str:
+    """Return a query of the edges for which a condition holds, each with all of its staged statements."""
     return f"""
         SELECT source_id, type, target_id,
                CASE count(*) WHEN 1 THEN max(confidence)
                              ELSE provenance_confidence(provenance_merge(provenance ORDER BY row_no)) END AS confidence,
                bool_and(is_derived) AS is_derived, max(note) AS note,
                provenance_merge(provenance ORDER BY row_no) AS provenance
-        FROM {_drawn(staging, fresh)} AS staged
-        WHERE {where} (SELECT FROM influence AS kept WHERE {_SAME_EDGE})
+        FROM {drawn} AS staged WHERE {where}
         GROUP BY source_id, type, target_id ORDER BY source_id, type, target_id
     """
 
 
-async def _update(session: WriteSession, staging: Staging, fresh: str) -> Changes:
-    """Merge fresh edges into those that are stored: statements add up, the same statement again changes nothing."""
+_IS_KNOWN = f"EXISTS (SELECT FROM influence AS kept WHERE {_SAME_EDGE})"
+_IS_UNKNOWN = f"NOT {_IS_KNOWN}"
+
+
+async def _update(session: WriteSession, staging: Staging, drawn: str) -> Changes:
+    """Merge edges into those that are stored: statements add up, the same statement again changes nothing."""
     merged = "kept.provenance || staged.provenance"
     updated = await session.execute(
         f"""
         UPDATE influence AS kept
         SET provenance = {merged}, confidence = provenance_confidence({merged}), is_derived = {_is_derived(merged)},
             note = coalesce(staged.note, kept.note), run_id = {staging.run_id}
-        FROM ({_merged(staging, fresh, "EXISTS")}) AS staged
+        FROM ({_merged(drawn, _IS_KNOWN)}) AS staged
         WHERE {_SAME_EDGE}
           AND ({merged}, coalesce(staged.note, kept.note)) IS DISTINCT FROM (kept.provenance, kept.note)
         """
@@ -206,12 +227,12 @@ async def _update(session: WriteSession, staging: Staging, fresh: str) -> Change
     return Changes(updated=updated.rowcount)
 
 
-async def _insert(session: WriteSession, staging: Staging, fresh: str) -> Changes:
-    """Add the fresh edges that are not stored."""
+async def _insert(session: WriteSession, staging: Staging, drawn: str, where: str) -> Changes:
+    """Add the edges for which a condition holds, none of which is stored."""
     inserted = await session.execute(
         f"""
         INSERT INTO influence ({", ".join(EDGE_COLUMNS)}, run_id)
-        SELECT {", ".join(EDGE_COLUMNS)}, {staging.run_id} FROM ({_merged(staging, fresh, "NOT EXISTS")}) AS merged
+        SELECT {", ".join(EDGE_COLUMNS)}, {staging.run_id} FROM ({_merged(drawn, where)}) AS merged
         """
     )
     return Changes(inserted=inserted.rowcount)
@@ -232,7 +253,7 @@ async def _find_gone(session: WriteSession, staging: Staging, suspects: str, gon
         FROM {suspects} AS suspect JOIN influence AS kept USING (source_id, type, target_id),
              jsonb_object_keys(kept.provenance) AS statement
         WHERE statement = ANY(:retiring) AND NOT EXISTS (
-            SELECT FROM {_drawn(staging, staging.table("influence"))} AS staged
+            SELECT FROM {await _drawn(session, staging, staging.table("influence"))} AS staged
             WHERE {_SAME_EDGE} AND staged.provenance ? statement)
         GROUP BY source_id, type, target_id
         """,

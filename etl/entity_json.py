@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+import msgspec
+
 from db.dates import Calendar, HistoricalDate, Precision, days_in_month, julian_to_gregorian
 from db.errors import InvalidDateError
 from etl.source import RowError
@@ -21,7 +23,63 @@ _JULIAN = "Q1985786"
 _TIME = re.compile(r"([+-])([0-9]{1,16})-([0-9]{2})-([0-9]{2})T.*")
 _ITEM = re.compile(r"Q([1-9][0-9]{0,17})")
 
-Json = Mapping[str, Any]
+
+class _Form(msgspec.Struct, gc=False):
+    """A part of an entity: what is read of it. All else is passed over, which costs a fraction of making objects."""
+
+
+class _Term(_Form):
+    value: str
+
+
+class _Value(_Form):
+    type: str
+    value: msgspec.Raw
+
+
+class _Snak(_Form):
+    snaktype: str
+    datavalue: _Value | None = None
+
+
+class _Statement(_Form):
+    mainsnak: _Snak
+    rank: str = "normal"
+
+
+# PHP writes an empty map as an empty list.
+_Terms = dict[str, _Term] | list[Any] | None
+
+
+class _Entity(_Form):
+    id: str
+    type: str = "item"
+    labels: _Terms = None
+    descriptions: _Terms = None
+    claims: dict[str, msgspec.Raw] | list[Any] | None = None
+    missing: msgspec.Raw | None = None
+
+
+class ItemValue(_Form):
+    """Another entity; values written before 2016 have no `id`."""
+
+    id: str | None = None
+    entity_type: str = msgspec.field(name="entity-type", default="")
+    numeric_id: int = msgspec.field(name="numeric-id", default=0)
+
+
+class TimeValue(_Form):
+    """A time as Wikibase keeps it."""
+
+    time: str
+    precision: int
+    calendarmodel: str
+
+
+_read_entity = msgspec.json.Decoder(_Entity).decode
+_read_statements = msgspec.json.Decoder(list[_Statement]).decode
+_read_item = msgspec.json.Decoder(ItemValue).decode
+_read_time = msgspec.json.Decoder(TimeValue).decode
 
 
 @dataclass(slots=True)
@@ -37,24 +95,32 @@ class Reading:
     bad_times: list[RowError] = field(default_factory=list)
 
 
-def parse(entity: Json) -> Reading:
-    """Read an item's best-ranked statements, labels and descriptions; raises RowError when it is no item."""
+def parse(text: bytes) -> Reading | str:
+    """Read an item's best-ranked statements, labels and descriptions from JSON; returns the type of what is no item.
+
+    Raises RowError for what is no entity.
+    """
     try:
-        number = _item_number(entity["id"])
+        entity = _read_entity(text)
+        # "missing" is the API's word for an id that names nothing.
+        if entity.type != "item" or entity.missing is not None:
+            return "missing" if entity.type == "item" else entity.type
+        number = _item_number(entity.id)
         if number is None:
-            raise RowError("not an item", "id", entity["id"])
-        reading = Reading(Item(number, _texts(entity.get("labels")), _texts(entity.get("descriptions"))))
-        # PHP writes an empty map as an empty list.
-        claims = entity.get("claims") or {}
-        for property_id, statements in claims.items():
-            if read := _READERS.get(property_id):
-                read(reading, property_id, statements)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise RowError(f"not an entity as Wikidata writes it: {type(error).__name__} {error}") from error
+            raise RowError("not an item", "id", entity.id)
+        reading = Reading(Item(number, _texts(entity.labels), _texts(entity.descriptions)))
+        if isinstance(entity.claims, dict):
+            for property_id, statements in entity.claims.items():
+                if read := _READERS.get(property_id):
+                    read(reading, property_id, _read_statements(statements))
+    except msgspec.ValidationError as error:
+        raise RowError(f"not an entity as Wikidata writes it: {error}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RowError(f"not JSON: {error}") from error
     return reading
 
 
-def excerpt(entity: Json, languages: Sequence[str]) -> dict[str, Any]:
+def excerpt(entity: Mapping[str, Any], languages: Sequence[str]) -> dict[str, Any]:
     """Return the part of an entity that `parse` reads, in the languages given and all others if it has none of them."""
     return {
         "id": entity["id"],
@@ -64,14 +130,14 @@ def excerpt(entity: Json, languages: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def parse_time(value: Json) -> HistoricalDate:
+def parse_time(value: TimeValue) -> HistoricalDate:
     """Read a time value; raises InvalidDateError when it names no day.
 
     Years before the common era are historical here (384 BCE is -0384). Numbers known to ten thousand years at best
     are kept as they are: they count from no era. A Julian day is converted; what is coarser cannot be, and keeps its
     parts, as in Wikibase's RDF export.
     """
-    return _time(value["time"], min(value["precision"], Precision.DAY), value["calendarmodel"].endswith(_JULIAN))
+    return _time(value.time, min(value.precision, Precision.DAY), value.calendarmodel.endswith(_JULIAN))
 
 
 # The dates of a dump are the same few ten thousand again and again.
@@ -102,8 +168,8 @@ def _check_julian(year: int, month: int, day: int) -> None:
         raise InvalidDateError(f"day {day} of {year}-{month:02d} does not exist in the Julian calendar")
 
 
-def _texts(terms: Any) -> dict[str, str]:
-    return {language: term["value"] for language, term in terms.items()} if terms else {}
+def _texts(terms: _Terms) -> dict[str, str]:
+    return {language: term.value for language, term in terms.items()} if isinstance(terms, dict) else {}
 
 
 def _in_languages(terms: Any, languages: Sequence[str]) -> dict[str, Any]:
@@ -111,30 +177,31 @@ def _in_languages(terms: Any, languages: Sequence[str]) -> dict[str, Any]:
     return kept or dict(terms or {})
 
 
-def _best_values(reading: Reading, statements: Sequence[Json], kind: str) -> list[Any]:
+def _best_values(reading: Reading, statements: Sequence[_Statement], kind: str) -> list[msgspec.Raw]:
     """Return the known values of a kind: of the preferred statements, or of the normal ones when there are none."""
-    best = [one for one in statements if one.get("rank") == "preferred"]
+    best = [one.mainsnak for one in statements if one.rank == "preferred"]
     values = []
-    for statement in best or [one for one in statements if one.get("rank", "normal") == "normal"]:
-        snak = statement["mainsnak"]
-        if snak["snaktype"] != "value":
+    for snak in best or [one.mainsnak for one in statements if one.rank == "normal"]:
+        if snak.snaktype != "value":
             reading.unknown += 1
-        elif snak["datavalue"]["type"] == kind:
-            values.append(snak["datavalue"]["value"])
+        elif snak.datavalue is None:
+            raise RowError("not an entity as Wikidata writes it: a snak of the type value without a datavalue")
+        elif snak.datavalue.type == kind:
+            values.append(snak.datavalue.value)
     return values
 
 
-def _read_links(reading: Reading, property_id: str, statements: Sequence[Json]) -> None:
-    numbers = dict.fromkeys(map(_linked, _best_values(reading, statements, "wikibase-entityid")))
+def _read_links(reading: Reading, property_id: str, statements: Sequence[_Statement]) -> None:
+    values = map(_read_item, _best_values(reading, statements, "wikibase-entityid"))
+    numbers = dict.fromkeys(map(_linked, values))
     if found := [number for number in numbers if number is not None]:
         reading.item.links[property_id] = found
 
 
-def _linked(value: Json) -> int | None:
-    # Statements written before 2016 have no "id".
-    if "id" in value:
-        return _item_number(value["id"])
-    return _item_number(f"Q{value['numeric-id']}") if value["entity-type"] == "item" else None
+def _linked(value: ItemValue) -> int | None:
+    if value.id is not None:
+        return _item_number(value.id)
+    return _item_number(f"Q{value.numeric_id}") if value.entity_type == "item" else None
 
 
 def _item_number(text: str) -> int | None:
@@ -142,13 +209,13 @@ def _item_number(text: str) -> int | None:
     return int(match[1]) if match else None
 
 
-def _read_times(reading: Reading, property_id: str, statements: Sequence[Json]) -> None:
+def _read_times(reading: Reading, property_id: str, statements: Sequence[_Statement]) -> None:
     dates = []
-    for value in _best_values(reading, statements, "time"):
+    for value in map(_read_time, _best_values(reading, statements, "time")):
         try:
             dates.append(parse_time(value))
         except (InvalidDateError, ValueError) as error:
-            reading.bad_times.append(RowError(str(error), property_id, value.get("time")))
+            reading.bad_times.append(RowError(str(error), property_id, value.time))
     if dates:
         reading.item.times[property_id] = dates
 

@@ -9,7 +9,6 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import orjson
 
@@ -103,37 +102,23 @@ class LineReader:
             return
         rows.number = number
         try:
-            reading, entity = _parse(text)
+            reading = parse(text)
         except RowError as error:
             # The first pass has told of it.
             if self.wanted is None:
                 place = number - first_number(self.pass_number)
                 rows.reject(_line_row(place, text), error)
             return
-        if reading is None:
-            rows.leave_out(str(entity.get("type", "missing")), self.wanted is None)
+        if isinstance(reading, str):
+            rows.leave_out(reading, self.wanted is None)
         elif self.wanted is None:
             if relations := _relations(reading.item):
-                rows.add(reading, entity, relations)
+                rows.add(reading, text, relations)
         elif reading.item.number in self.wanted:
-            rows.add(reading, entity, ())
+            rows.add(reading, text, ())
 
     def _may_be_wanted(self, head: re.Match[bytes], text: bytes) -> bool:
         return bool(_RELATION.search(text)) if self.wanted is None else int(head[3]) in self.wanted
-
-
-def _parse(text: bytes) -> tuple[Reading | None, dict[str, Any]]:
-    """Parse a line; gives no reading of what is no item; raises RowError."""
-    try:
-        entity = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise RowError(f"not JSON: {error}") from error
-    if not isinstance(entity, dict):
-        raise RowError("not an entity: expected a JSON object")
-    # "missing" is the API's word for an id that names nothing.
-    if entity.get("type", "item") != "item" or "missing" in entity:
-        return None, entity
-    return parse(entity), entity
 
 
 def _relations(item: Item) -> list[tuple[str, list[int]]]:
@@ -171,17 +156,17 @@ class _Rows:
         if is_first_pass:
             self._extract.left_out[what] += 1
 
-    def add(self, reading: Reading, entity: dict[str, Any], relations: Iterable[tuple[str, list[int]]]) -> None:
+    def add(self, reading: Reading, text: bytes, relations: Iterable[tuple[str, list[int]]]) -> None:
         """Add an item and statements of it; each is a row."""
         item = reading.item
         self._extract.left_out["unknown values"] += reading.unknown
         self._extract.described.append(item.number)
         for error in reading.bad_times:
-            self.reject(_excerpt_row(entity, f"{item.key}#{error.field}", self._languages), error)
+            self.reject(_excerpt_row(text, f"{item.key}#{error.field}", self._languages), error)
         try:
             ((_, values),) = staged(_LOAD, lambda: self._describe(item))
         except RowError as error:
-            self.reject(_excerpt_row(entity, item.key, self._languages), error)
+            self.reject(_excerpt_row(text, item.key, self._languages), error)
             is_settled = False
         else:
             self._entities.append(_write_entity((self.number, *values)))
@@ -217,8 +202,8 @@ def _line_row(place: int, text: bytes) -> RawRow:
     return RawRow(LINES, f"byte {place}", kept or "")
 
 
-def _excerpt_row(entity: dict[str, Any], external_id: str, languages: Sequence[str]) -> RawRow:
-    return RawRow.from_json(ENTITIES, external_id, excerpt(entity, languages))
+def _excerpt_row(text: bytes, external_id: str, languages: Sequence[str]) -> RawRow:
+    return RawRow.from_json(ENTITIES, external_id, excerpt(orjson.loads(text), languages))
 
 
 def transform(row: RawRow, languages: Sequence[str]) -> Iterable[object]:
@@ -226,8 +211,8 @@ def transform(row: RawRow, languages: Sequence[str]) -> Iterable[object]:
     if row.source == STATEMENTS:
         statement = row.json()
         return relate(statement["subject"], statement["property"], statement["value"])
-    reading, _ = _parse(row.payload.encode())
-    if reading is None:
+    reading = parse(row.payload.encode())
+    if isinstance(reading, str):
         raise RowError("not an item")
     # "Q1#P569" is what was wrong with a time; the item itself has been loaded.
     _, _, bad_property = row.external_id.partition("#")

@@ -109,6 +109,16 @@ class RemoteFile:
         self._validator = validator or self._validator
 
 
+def stamp(location: str) -> str | None:
+    """Return a file's size and when it last changed, by which it is known again unread; None of one elsewhere."""
+    try:
+        found = None if is_url(location) else Path(location).stat()
+    except OSError:
+        return None
+    # The inode's time of change, unlike that of the contents, cannot be set back.
+    return found and f"{found.st_size} bytes, {found.st_ctime_ns} ns"
+
+
 def is_url(text: str) -> bool:
     """Tell whether a text is a web address rather than a path."""
     return urlsplit(text).scheme in ("http", "https", "s3")

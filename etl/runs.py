@@ -1,7 +1,10 @@
 """Run records, and the lock that keeps two runs of one source apart."""
 
+import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -61,6 +64,36 @@ async def unfinished(session: WriteSession, source: str | None = None) -> list[R
     if source is not None:
         query = query.where(EtlRun.source == source)
     return list((await session.execute(query)).all())
+
+
+async def standing(session: WriteSession, run_id: int) -> Row[Any] | None:
+    """Return the complete run (id, processed) that a run would only repeat, or None.
+
+    It had the same parameters, no limit, and none has changed the atlas since it was published.
+    """
+    found = await session.execute(
+        """
+        SELECT earlier.id, earlier.processed FROM etl_run AS own
+        JOIN etl_run AS earlier ON earlier.source = own.source AND earlier.params = own.params AND earlier.id < own.id
+        WHERE own.id = :run AND earlier.status = 'DONE' AND NOT jsonb_exists(own.params, 'limit') AND NOT EXISTS (
+            SELECT FROM etl_run AS other
+            WHERE other.data_version > earlier.data_version AND NOT jsonb_exists(other.params, 'config')
+              AND other.inserted + other.updated + other.retired > 0)
+        ORDER BY earlier.id DESC LIMIT 1
+        """,
+        run=run_id,
+    )
+    return found.first()
+
+
+@cache
+def code_digest() -> str:
+    """Return a digest of the code that loads: what it made of a file is known only as long as it stands."""
+    digest = hashlib.blake2b(digest_size=8)
+    root = Path(__file__).parent.parent
+    for path in sorted((*root.glob("etl/**/*.py"), *root.glob("db/**/*.py"))):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 async def abandon(session: WriteSession, run_id: int, staging: Staging) -> None:

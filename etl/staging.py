@@ -230,6 +230,16 @@ class Staging:
             """
         )
 
+    async def reject_again(self, session: WriteSession, run_id: int) -> None:
+        """Reject the rows once more that an earlier run put into quarantine and that are still there."""
+        await session.execute(
+            f"""
+            INSERT INTO {self.table("reject")} (row_no, source, external_id, payload, field, value, reason)
+            SELECT row_number() OVER (ORDER BY id), source, external_id, payload, field, value, reason
+            FROM quarantine WHERE run_id = {run_id} AND resolved_run_id IS NULL
+            """
+        )
+
     async def keep_rejects(self, session: WriteSession, source: str) -> None:
         """Put the rejected rows into quarantine, one entry a row; a row still there from before is renewed."""
         await session.execute(

@@ -1,12 +1,14 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import orjson
 import pytest
 
-from db.dates import Calendar, Precision
+from db.dates import Calendar, HistoricalDate, Precision
 from db.errors import InvalidDateError
-from etl.entity_json import excerpt, parse, parse_time
+from etl import entity_json
+from etl.entity_json import Reading, TimeValue, excerpt, parse_time
 from etl.source import RowError
 from etl.wikidata import describe
 from tests.wikidata_facts import DIRECTORY, GREGORIAN, add_item, add_time, add_unknown
@@ -21,6 +23,16 @@ def real(name: str) -> dict[str, Any]:
 
 def blank() -> dict[str, Any]:
     return {"type": "item", "id": "Q7", "labels": {}, "descriptions": {}, "claims": {}}
+
+
+def parse(entity: Any) -> Reading:
+    reading = entity_json.parse(orjson.dumps(entity))
+    assert isinstance(reading, Reading)
+    return reading
+
+
+def read_time(value: dict[str, Any]) -> HistoricalDate:
+    return parse_time(msgspec.convert(value, TimeValue))
 
 
 def time(text: str, precision: int, calendar: str = GREGORIAN) -> dict[str, Any]:
@@ -51,17 +63,17 @@ TIMES = [
 
 @pytest.mark.parametrize(("value", "parts", "precision"), TIMES)
 def test_time_is_counted_as_astronomy_does(value: dict[str, Any], parts: tuple[Any, ...], precision: int) -> None:
-    date = parse_time(value)
+    date = read_time(value)
     assert (date.year, date.month, date.day) == parts
     assert date.precision == Precision(precision)
     assert date.calendar == (Calendar.JULIAN if value["calendarmodel"] == JULIAN else Calendar.GREGORIAN)
 
 
 def test_century_before_the_era_is_the_one_its_number_ends() -> None:
-    date = parse_time(time("-0400-00-00T00:00:00Z", 7))
+    date = read_time(time("-0400-00-00T00:00:00Z", 7))
     assert (date.first, date.last) == (
-        parse_time(time("-0400-01-01T00:00:00Z", 11)).first,
-        parse_time(time("-0301-12-31T00:00:00Z", 11)).last,
+        read_time(time("-0400-01-01T00:00:00Z", 11)).first,
+        read_time(time("-0301-12-31T00:00:00Z", 11)).last,
     )
 
 
@@ -81,7 +93,7 @@ def test_century_before_the_era_is_the_one_its_number_ends() -> None:
 )
 def test_time_that_names_no_day_is_refused(text: str, precision: int, calendar: str) -> None:
     with pytest.raises(InvalidDateError):
-        parse_time(time(text, precision, calendar))
+        read_time(time(text, precision, calendar))
 
 
 def test_bad_time_loses_neither_the_item_nor_its_good_times() -> None:
@@ -171,7 +183,7 @@ def test_real_months_and_years_keep_their_precision() -> None:
 
 def test_big_bang_keeps_its_year() -> None:
     (statement,) = real("dump/Q1")["claims"]["P580"]
-    assert parse_time(statement["mainsnak"]["datavalue"]["value"]).year == -13_798_000_000
+    assert read_time(statement["mainsnak"]["datavalue"]["value"]).year == -13_798_000_000
 
 
 def test_empty_maps_may_be_written_as_lists() -> None:

@@ -143,7 +143,7 @@ async def test_answer_of_the_api_is_loaded(engine: AsyncEngine) -> None:
         (b'{"type":"item","id":"Q8","claims":{"P737":[{"mainsn', "not JSON"),
         (b'{"type":"item","id":"Q8","labels":{"en"', "not JSON"),
         (b"\x00\xff garbage", "not JSON"),
-        (b'"Q8"', "expected a JSON object"),
+        (b'"Q8"', "Expected `object`, got `str`"),
         (b'{"answer":42}', "not an entity as Wikidata writes it"),
         (b'{"type":"item","id":"Q8","claims":{"P737":[7]}}', "not an entity as Wikidata writes it"),
     ],
@@ -227,6 +227,47 @@ async def test_cut_file_fails_and_goes_on_when_it_is_whole(
     again = await load(engine, str(file))
     assert report.status is RunStatus.DONE
     assert (again.counts.processed, again.counts.unchanged) == (report.counts.processed, report.counts.processed)
+
+
+async def test_file_that_stands_loaded_is_not_read_again(engine: AsyncEngine, tmp_path: Path) -> None:
+    bad = item(3, P737=[4])
+    add_time(bad, "P569", "+1990-13-01T00:00:00Z", 11)
+    location = dump(tmp_path / "latest-all.json", bad, *(item(number, P737=[2]) for number in range(10, 20)))
+    await load(engine, location)
+    before = (await contents(engine))[:4]
+    for _ in range(2):
+        again = await load(engine, location)
+        assert (again.status, again.counts.processed, again.counts.unchanged) == (RunStatus.DONE, 23, 22)
+        assert (again.counts.failed, again.counts.retired) == (1, 0)
+        assert [note for note in again.notes if note.startswith("not read: the file is as run ")]
+        assert (await contents(engine))[:4] == before
+
+
+async def test_file_is_read_again_when_it_or_the_atlas_has_changed(engine: AsyncEngine, tmp_path: Path) -> None:
+    location, other = dump(tmp_path / "d.json", item(1, P737=[2])), dump(tmp_path / "other.json", item(1, P737=[3]))
+    os.utime(location, (0, 0))
+    await load(engine, location)
+    # Of the same size, and said to be as old.
+    dump(tmp_path / "d.json", item(1, P737=[4]))
+    os.utime(location, (0, 0))
+    assert (await load(engine, location)).counts.inserted == 1
+    await load(engine, other)
+    report = await load(engine, location)
+    assert (report.counts.unchanged, list(report.notes)) == (report.counts.processed, [])
+
+
+async def test_run_killed_as_it_found_a_file_unchanged_goes_on(engine: AsyncEngine, tmp_path: Path) -> None:
+    location = dump(tmp_path / "latest-all.json", item(1, P737=[2]))
+    await load(engine, location)
+
+    def die(progress: Progress) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        await load(engine, location, watch=die)
+    report = await pipeline.resume(engine, WikidataDump(location, workers=0), Options(), 2)
+    assert (report.counts.processed, report.counts.unchanged, report.counts.retired) == (2, 2, 0)
+    assert await query(engine, "SELECT count(*) FROM influence") == [(1,)]
 
 
 async def test_run_does_not_go_on_with_another_file(engine: AsyncEngine, tmp_path: Path) -> None:

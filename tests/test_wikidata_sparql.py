@@ -4,6 +4,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -15,7 +16,7 @@ from etl.pipeline import Options, Report
 from etl.source import RawRow
 from etl.sources import wikidata_sparql
 from etl.sources.wikidata_sparql import WikidataSparql
-from etl.wikidata import RELATION_PROPERTIES, describe, relate
+from etl.wikidata import RELATION_PROPERTIES, Item, describe, relate
 from etl.wikidata_queries import Scope
 from tests import oxigraph, wikidata_facts, wikidata_rdf
 from tests.faulty_endpoint import CUT, STATEMENTS, always, serving
@@ -89,13 +90,19 @@ class Recorded(WikidataSparql):
         }
 
 
+def item_of(entity: Entity) -> Item:
+    reading = entity_json.parse(orjson.dumps(entity))
+    assert isinstance(reading, entity_json.Reading)
+    return reading.item
+
+
 def described_in_json(entities: Iterable[Entity]) -> dict[str, EntityRecord]:
-    items = [entity_json.parse(entity).item for entity in entities]
+    items = [item_of(entity) for entity in entities]
     return {item.key: describe(item) for item in items}
 
 
 def related_in_json(entities: Iterable[Entity]) -> dict[str, list[object]]:
-    items = [entity_json.parse(entity).item for entity in entities]
+    items = [item_of(entity) for entity in entities]
     return {
         f"{item.key}#{name} > Q{value}": list(relate(item.number, name, value))
         for item in items
@@ -217,7 +224,7 @@ async def test_what_is_no_longer_stated_is_retired_by_a_complete_run_only(
 ) -> None:
     await load(engine, WikidataSparql(wikidata_url))
     fewer = without(FACTS, "P737")
-    left = sum(len(entity_json.parse(entity).item.links.get("P737", ())) for entity in fewer)
+    left = sum(len(item_of(entity).links.get("P737", ())) for entity in fewer)
     influences = "SELECT count(*) FROM influence WHERE provenance ? 'wikidata/P737'"
     with oxigraph.serving(tmp_path, triples(fewer)) as later:
         with serving(always(CUT, STATEMENTS, "?s wdt:P101 ?v"), later) as peer:
@@ -249,7 +256,7 @@ async def test_scope_limits_whose_statements_are_read(
 ) -> None:
     source = Recorded(wikidata_url, None, ["P737", "P50", "P101"], scope)
     await load(engine, source)
-    items = [entity_json.parse(entity).item for entity in FACTS]
+    items = [item_of(entity) for entity in FACTS]
     expected = {
         f"{item.key}#{name} > Q{value}"
         for item in items

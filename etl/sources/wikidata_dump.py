@@ -2,7 +2,7 @@
 
 The file is read several times. The first pass takes the items with a statement that joins two items, and those
 statements; each later one describes the items that were named until then but not described. A file of a web server is
-read once: what it only names stays a stub.
+read once: what it only names stays a stub. A file of this machine that stands loaded as it is is not read again.
 """
 
 import os
@@ -15,12 +15,13 @@ from typing import Any
 
 from db.binary_copy import row_writer
 from db.models.atlas import Kind
+from etl import runs
 from etl.atlas import KEY_COLUMNS, AtlasLoad
 from etl.entity_lines import ENTITIES, SOURCE, Extract, LineReader, first_number, transform
-from etl.files import File, file_at, is_url
+from etl.files import File, file_at, is_url, stamp
 from etl.item_set import ItemSet
 from etl.lines import Chunk, Layout, read_chunks, sniff
-from etl.source import Batch, Checkpoint, RawRow, Source, SourceError
+from etl.source import Batch, Checkpoint, Prepared, RawRow, Source, SourceError
 from etl.staging import Staging, Transactions
 from etl.statement_rows import TABLES
 from etl.wikidata import DEFAULT_LANGUAGES, RELATION_PROPERTIES, WIKIDATA, mention, provenance_of
@@ -74,12 +75,14 @@ class WikidataDump(Source):
         )
 
     def params(self) -> dict[str, Any]:
-        """Return the file's absolute path or address and the options."""
+        """Return the file's absolute path or address, the options, and by what a run that would repeat it is known."""
         return {
             "location": self._location if is_url(self._location) else os.path.abspath(self._location),  # noqa: PTH100
             "is_whole": self._is_whole,
             "workers": self._workers,
             "languages": list(self._languages),
+            "file": stamp(self._location),
+            "code": runs.code_digest(),
         }
 
     def attach(self, staging: Staging, transactions: Transactions) -> None:
@@ -88,6 +91,13 @@ class WikidataDump(Source):
 
     async def batches(self, checkpoint: Checkpoint | None) -> AsyncIterator[Batch]:
         """Yield chunk after chunk of lines; a checkpoint is a pass and an offset in the unpacked file."""
+        standing = await self._standing() if checkpoint is None else None
+        if standing is not None:
+            yield standing
+        if standing is not None or (checkpoint and "standing" in checkpoint):
+            # What was not read can retire nothing.
+            self.speaks_for = ()
+            return
         file = file_at(self._location)
         layout, digest_bytes = await sniff(file, checkpoint["digest_bytes"] if checkpoint else None)
         position: Checkpoint = {"pass": 1, "offset": 0, "digest": layout.digest, "digest_bytes": digest_bytes}
@@ -104,6 +114,18 @@ class WikidataDump(Source):
                 position = position | {"pass": position["pass"] + 1, "offset": 0}
                 self._want()
         self.notes.extend(f"left out: {count} {what}" for what, count in sorted(self._left_out.items()) if count)
+
+    async def _standing(self) -> Batch | None:
+        """Return what an earlier run made of the file, if that stands: nothing new."""
+        if stamp(self._location) is None:
+            return None
+        async with self._transactions() as session:
+            earlier = await runs.standing(session, self._staging.run_id)
+            if earlier is None:
+                return None
+            await self._staging.reject_again(session, earlier.id)
+        self.notes.append(f"not read: the file is as run {earlier.id} loaded it, and nothing has changed since")
+        return Batch((), {"standing": earlier.id}, Prepared(earlier.processed, {}, []))
 
     def _has_wanted(self, number: int) -> bool:
         if not self._wanted or number > MAX_PASSES:
