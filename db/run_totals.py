@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from db.models.operations import EtlRun
 from db.operations import data_version, open_quarantine
@@ -12,7 +13,11 @@ from db.session import ReadSession
 
 @dataclass(frozen=True, slots=True)
 class RunTotals:
-    """The runs of a source that stand at a status, summed up; `last_finished_at` is None while none has ended."""
+    """The runs of a source that stand at a status, summed up.
+
+    `last_run` is the number of the newest, `last_finished_at` when that one ended, None while it has not: numbers tell
+    the order of runs, since a clock may be set back.
+    """
 
     source: str
     status: str
@@ -21,6 +26,7 @@ class RunTotals:
     updated: int
     unchanged: int
     failed: int
+    last_run: int
     last_finished_at: datetime | None
 
 
@@ -42,7 +48,8 @@ async def etl_totals(session: ReadSession) -> EtlTotals:
             EtlRun.status,
             func.count(),
             *(func.sum(count) for count in counts),
-            func.max(EtlRun.finished_at),
+            func.max(EtlRun.id),
+            func.array_agg(aggregate_order_by(EtlRun.finished_at, EtlRun.id.desc()))[1],
         )
         .group_by(EtlRun.source, EtlRun.status)
         .order_by(EtlRun.source, EtlRun.status)
@@ -50,8 +57,8 @@ async def etl_totals(session: ReadSession) -> EtlTotals:
     rows = await session.rows(statement)
     totals = tuple(
         # The sum of bigints is a numeric.
-        RunTotals(source, status, runs, int(inserted), int(updated), int(unchanged), int(failed), ended)
-        for source, status, runs, inserted, updated, unchanged, failed, ended in rows
+        RunTotals(source, status, runs, int(inserted), int(updated), int(unchanged), int(failed), last, ended)
+        for source, status, runs, inserted, updated, unchanged, failed, last, ended in rows
     )
     waiting = await open_quarantine(session)
     version = await data_version(session)

@@ -30,11 +30,19 @@ CHECK_SECONDS = 0.5
 END_SECONDS = 0.1
 """How long a request waits for its cancelled statement to end, which goes on without it then."""
 OLDEST_SERVER = 14
+SILENCE_SECONDS = 30
+"""A loader's connection of which the network carries nothing for so long is given up, by either end."""
+PROBE_SECONDS = 5
 URL_OPTIONS = {"host": "host", "port": "port", "ssl": "ssl", "sslmode": "ssl"}
 """What may follow the "?" of a URL, and asyncpg's names for it."""
 
+DATABASE_ERRORS = (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError)
+"""What a statement may raise: COPY goes to the driver past SQLAlchemy."""
+
 # The driver complains about a URL's parts by ValueError, OverflowError and its InterfaceError.
 _REFUSALS = (ValueError, OverflowError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError)
+# Connection exceptions, insufficient resources, operator intervention, system errors.
+_FAULTS_OF_THE_SERVER = ("08", "53", "57P", "58")
 
 T = TypeVar("T")
 
@@ -90,22 +98,27 @@ def read_engine(url: str, pool_size: int, statement_timeout_seconds: float) -> A
             },
         },
     )
-    event.listen(engine.sync_engine, "connect", _notice_silence)
+    event.listen(engine.sync_engine, "connect", lambda connection, _: _notice_silence(connection, 3, 1))
     event.listen(engine.sync_engine, "connect", _read_only)
     event.listen(engine.sync_engine, "checkin", _note_idleness)
     event.listen(engine.sync_engine, "checkout", _refuse_dead)
     return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
 
-def _notice_silence(connection: Any, _record: object) -> None:
-    """Have the kernel close a connection whose far side has been silent for 3 seconds."""
+def _notice_silence(connection: Any, silence_seconds: int, probe_seconds: int) -> None:
+    """Have the kernel close a connection whose far side has been silent for so long."""
+    # Neither asyncpg nor asyncio has an option for it.
     client = connection.driver_connection._transport.get_extra_info("socket")
     if client is None or client.family not in (socket.AF_INET, socket.AF_INET6):
         return
     client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    # Elsewhere than on Linux some are missing, and the checks have to do.
-    options = (("TCP_KEEPIDLE", 2), ("TCP_KEEPINTVL", 1), ("TCP_KEEPCNT", 2), ("TCP_USER_TIMEOUT", 3000))
-    for name, value in options:
+    for name, value in (
+        ("TCP_KEEPIDLE", probe_seconds),
+        ("TCP_KEEPINTVL", probe_seconds),
+        ("TCP_KEEPCNT", silence_seconds // probe_seconds - 1),
+        ("TCP_USER_TIMEOUT", silence_seconds * 1000),
+    ):
+        # Elsewhere than on Linux some are missing, and the checks have to do.
         if (option := getattr(socket, name, None)) is not None:
             client.setsockopt(socket.IPPROTO_TCP, option, value)
 
@@ -151,15 +164,39 @@ def was_lost(error: BaseException) -> bool:
 
 
 def write_engine(url: str) -> AsyncEngine:
-    """Make the engine of a loader or migration: a connection a use, no time limit."""
-    return create_async_engine(
+    """Make the engine of a loader or migration: a connection a use, no time limit on statements.
+
+    A network that is silent for SILENCE_SECONDS ends a connection at either end, so that neither a statement is awaited
+    nor a dead loader's lock held for ever. Raises DatabaseUnavailableError where no connection can be had.
+    """
+    engine = create_async_engine(
         sqlalchemy_url(url),
         poolclass=NullPool,
         connect_args={
             "timeout": CONNECT_TIMEOUT_SECONDS,
-            "server_settings": {"application_name": "chronos-atlas etl", "jit": "off"},
+            "server_settings": {
+                "application_name": "chronos-atlas etl",
+                "jit": "off",
+                "tcp_keepalives_idle": str(PROBE_SECONDS),
+                "tcp_keepalives_interval": str(PROBE_SECONDS),
+                "tcp_keepalives_count": str(SILENCE_SECONDS // PROBE_SECONDS - 1),
+                "tcp_user_timeout": str(SILENCE_SECONDS * 1000),
+                # A long statement would otherwise run on, and hold its locks, after its loader is dead.
+                "client_connection_check_interval": str(PROBE_SECONDS * 1000),
+            },
         },
     )
+    event.listen(engine.sync_engine, "do_connect", _connect)
+    return engine
+
+
+def _connect(dialect: Any, _record: object, arguments: Sequence[Any], options: dict[str, Any]) -> Any:
+    try:
+        connection = dialect.connect(*arguments, **options)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise DatabaseUnavailableError(f"cannot connect to PostgreSQL: {one_line(error)}") from error
+    _notice_silence(connection, SILENCE_SECONDS, PROBE_SECONDS)
+    return connection
 
 
 class ReadSession:
@@ -286,16 +323,9 @@ async def check_server(url: str) -> None:
     try:
         async with engine.connect() as connection:
             version = int((await connection.execute(text("SHOW server_version_num"))).scalar_one()) // 10_000
-    # The driver's complaints about a URL's parts come as ValueError, OverflowError and its InterfaceError.
-    except (
-        OSError,
-        ValueError,
-        OverflowError,
-        SQLAlchemyError,
-        asyncpg.PostgresError,
-        asyncpg.InterfaceError,
-    ) as error:
-        cause = getattr(error, "orig", None) or error
+    except (DatabaseUnavailableError, *_REFUSALS) as error:
+        cause = error.__cause__ if isinstance(error, DatabaseUnavailableError) else getattr(error, "orig", None)
+        cause = cause or error
         raise DatabaseUnavailableError(f"cannot connect to {where}: {one_line(cause)}") from error
     finally:
         await engine.dispose()
@@ -318,3 +348,21 @@ def one_line(error: BaseException) -> str:
     cause = getattr(error, "__cause__", None) if isinstance(error, DBAPIError) else error
     message = " ".join(str(cause or error).split())
     return message or type(error).__name__
+
+
+def fault_of_server(error: BaseException) -> str | None:
+    """Say in one line how PostgreSQL failed: gone, out of disk or memory; None when it is not to blame."""
+    if isinstance(error, DatabaseUnavailableError):
+        return one_line(error)
+    cause: BaseException = error
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        cause = error.orig.__cause__ or error.orig
+    if isinstance(cause, asyncpg.InterfaceError):
+        # A closed connection is told in no other way.
+        return f"the connection to PostgreSQL is gone: {one_line(cause)}" if "closed" in str(cause) else None
+    if not isinstance(cause, asyncpg.PostgresError) or not str(cause.sqlstate).startswith(_FAULTS_OF_THE_SERVER):
+        return None
+    if str(cause.sqlstate).startswith("08"):
+        why = f" ({one_line(cause.__cause__)})" if cause.__cause__ else ""
+        return f"the connection to PostgreSQL is gone: {one_line(cause)}{why}"
+    return f"PostgreSQL cannot go on: {one_line(cause)}"

@@ -1,11 +1,10 @@
 """What follows a published run, in transactions of its own: the graph is measured, then the run is reported on."""
 
 from rustworkx import FailedToConverge
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.errors import AtlasError
-from db.session import one_line
+from db.session import DATABASE_ERRORS, fault_of_server, one_line
 from etl.measurement import measure_graph
 from etl.reports import make_missing_report, make_report
 
@@ -15,9 +14,10 @@ async def follow_up(engine: AsyncEngine, run_id: int) -> None:
     try:
         await measure_graph(engine)
         await make_report(engine, run_id)
-    except (AtlasError, OSError, DBAPIError, FailedToConverge, MemoryError) as error:
+    except (AtlasError, OSError, *DATABASE_ERRORS, FailedToConverge, MemoryError) as error:
+        why = fault_of_server(error) or one_line(error)
         raise AtlasError(
-            f"run {run_id} is published and stands, but what follows it failed: {one_line(error)};"
+            f"run {run_id} is published and stands, but what follows it failed: {why};"
             " `python -m etl measure` tries that again"
         ) from error
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import re
+import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from typing import Any
@@ -169,15 +170,23 @@ def _number(value: Any) -> float:
 
 def _integer(value: Any) -> int:
     if isinstance(value, str) and _INTEGER.fullmatch(value):
-        return int(value)
+        return _whole(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
         raise RowError("expected an integer")
     return int(value)
 
 
+def _whole(digits: str) -> int:
+    try:
+        return int(digits)
+    except ValueError as error:
+        # Python reads 4,300 digits at most: its time grows with their square.
+        raise RowError(f"expected a number of {sys.get_int_max_str_digits()} digits at most") from error
+
+
 def _attribute_number(value: Any) -> int | float:
     if isinstance(value, str) and _INTEGER.fullmatch(value):
-        return int(value)
+        return _whole(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else _number(value)
 
 

@@ -8,12 +8,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from db.errors import AtlasError, InvalidDateError, InvalidKeyError
+from db.errors import AtlasError, DatabaseUnavailableError, InvalidDateError, InvalidKeyError
 from db.models.operations import RunStatus
-from db.session import WriteSession, one_line, write_session
+from db.session import DATABASE_ERRORS, WriteSession, fault_of_server, one_line, write_session
 from etl import runs
 from etl.follow_up import follow_up
 from etl.source import Batch, Checkpoint, Prepared, RawRow, RowError, Source
@@ -74,7 +73,7 @@ class Options:
 
 async def run(engine: AsyncEngine, source: Source, options: Options) -> Report:
     """Load a source from its start; what an unfinished earlier run of it had staged is given up."""
-    async with runs.source_lock(engine, source.name), _transactions(engine, options) as transactions:
+    async with _alone(engine, source, options) as transactions:
         async with transactions() as session:
             for earlier in await runs.unfinished(session, source.name):
                 await runs.abandon(session, earlier.id, Staging(earlier.id, source.load))
@@ -87,7 +86,7 @@ async def run(engine: AsyncEngine, source: Source, options: Options) -> Report:
 
 async def resume(engine: AsyncEngine, source: Source, options: Options, run_id: int) -> Report:
     """Go on with an unfinished run from its last checkpoint; raises AtlasError when nothing of it is left."""
-    async with runs.source_lock(engine, source.name), _transactions(engine, options) as transactions:
+    async with _alone(engine, source, options) as transactions:
         staging = Staging(run_id, source.load)
         async with transactions() as session:
             found = [row for row in await runs.unfinished(session, source.name) if row.id == run_id]
@@ -116,11 +115,28 @@ def _limit(options: Options) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def _transactions(engine: AsyncEngine, options: Options) -> AsyncIterator[Transactions]:
-    """Give a maker of transactions; in a dry run they are savepoints of one that is rolled back."""
-    if not options.dry_run:
-        yield lambda: write_session(engine)
-        return
+async def _alone(engine: AsyncEngine, source: Source, options: Options) -> AsyncIterator[Transactions]:
+    """Hold the source's lock and give a maker of transactions, each of which makes sure of the lock.
+
+    In a dry run they are savepoints of one that is rolled back.
+    """
+    async with runs.source_lock(engine, source) as lock:
+
+        @asynccontextmanager
+        async def transaction() -> AsyncIterator[WriteSession]:
+            async with write_session(engine) as session:
+                await lock.check(session)
+                yield session
+
+        if options.dry_run:
+            async with _rolled_back(engine) as savepoints:
+                yield savepoints
+        else:
+            yield transaction
+
+
+@asynccontextmanager
+async def _rolled_back(engine: AsyncEngine) -> AsyncIterator[Transactions]:
     async with engine.connect() as connection:
 
         @asynccontextmanager
@@ -154,10 +170,19 @@ async def _guarded(
             staging.retiring = source.speaks_for
         return await _publish(transactions, source, staging, progress.processed)
     except Exception as error:
+        is_left = True
         # Where the database itself is gone the run stays RUNNING without its lock, which says as much.
-        with contextlib.suppress(OSError, DBAPIError):
-            await _failed(transactions, source, staging, error, progress)
-        raise
+        with contextlib.suppress(DatabaseUnavailableError, runs.LockLostError, *DATABASE_ERRORS):
+            is_left = await _failed(transactions, source, staging, error, progress)
+        fault = fault_of_server(error)
+        told = error if fault is None else DatabaseUnavailableError(f"{source.name}: {fault}")
+        if is_left and not options.dry_run:
+            told.add_note(
+                f"run {staging.run_id} is unfinished: `python -m etl resume {staging.run_id}` goes on with it"
+            )
+        if told is error:
+            raise
+        raise told from error
 
 
 async def _extract(
@@ -183,7 +208,7 @@ async def _extract(
                 return True
     if not source.problems:
         async with transactions() as session:
-            await runs.reach(session, staging.run_id, {"complete": True}, progress.processed)
+            await runs.reach(session, staging.run_id, {"complete": True}, progress.processed, progress.processed)
     return False
 
 
@@ -213,7 +238,7 @@ async def _stage(
         # A crash of the server may lose the last batches, each with its checkpoint: they are then read again.
         await session.execute("SET LOCAL synchronous_commit = off")
         await staging.append(session, prepared)
-        await runs.reach(session, staging.run_id, batch.checkpoint, processed)
+        await runs.reach(session, staging.run_id, batch.checkpoint, progress.processed, processed)
     progress.failed, progress.processed = failed, processed
 
 
@@ -271,15 +296,18 @@ def _check_share(source: Source, failed: int, processed: int, judged_from: int) 
 
 async def _failed(
     transactions: Transactions, source: Source, staging: Staging, error: Exception, progress: Progress
-) -> None:
+) -> bool:
+    """Record that a run failed; returns whether it can be gone on with."""
     async with transactions() as session:
         await runs.stop(session, staging.run_id, RunStatus.FAILED, one_line(error))
         is_hopeless = isinstance(error, TooManyFailedError)
         if is_hopeless:
             await staging.keep_rejects(session, source.name)
         # A run that got nowhere leaves nothing to go on from: it is begun anew.
-        if is_hopeless or progress.processed == 0:
+        is_left = not is_hopeless and progress.processed > 0
+        if not is_left:
             await staging.drop(session)
+    return is_left
 
 
 async def _interrupted(transactions: Transactions, source: Source, staging: Staging, processed: int) -> Report:

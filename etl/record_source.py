@@ -127,9 +127,9 @@ class RecordSource(Source):
                     raise value
                 values = values_of(value, payload)
             except RowError as error:
-                row = RawRow(name, self._id_or_place(value, payload, place), payload)
+                row = RawRow(name, self._id_or_place(value, payload, place), storable(payload) or "")
                 rejects.append((number, row, error))
-                raw.append((number, name, row.external_id, storable(payload)))
+                raw.append((number, name, row.external_id, row.payload))
             else:
                 records.append((number, *values))
                 raw.append((number, name, values[0], payload))

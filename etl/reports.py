@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, insert, literal_column, select
+from sqlalchemy import ColumnElement, insert, literal_column, select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -64,7 +64,7 @@ _REJECTS = "SELECT field, reason, count(*) AS rows FROM quarantine WHERE run_id 
 
 
 async def make_report(engine: AsyncEngine, run_id: int) -> None:
-    """Count what a finished run left and keep it; nothing is done where that was done since it finished.
+    """Count what a finished run left and keep it; nothing is done where that was done: finishing drops a report.
 
     Figures of the graph are left out while it is not measured. As long as the data version stands, what the run
     before counted of the atlas is taken over.
@@ -73,10 +73,8 @@ async def make_report(engine: AsyncEngine, run_id: int) -> None:
         await connection.execution_options(isolation_level="REPEATABLE READ")
         async with connection.begin():
             session = WriteSession(connection)
-            # A partial run that was resumed is finished a second time.
-            made = select(RunReport.run_id).join(EtlRun, EtlRun.id == RunReport.run_id)
-            made = made.where(EtlRun.id == run_id, RunReport.made_at >= EtlRun.finished_at)
-            if (await session.execute(made)).scalar() is None:
+            made = await session.execute(select(RunReport.run_id).where(RunReport.run_id == run_id))
+            if made.scalar() is None:
                 await _keep(session, run_id)
 
 
@@ -141,7 +139,6 @@ async def _keep(session: WriteSession, run_id: int) -> None:
         )
     ).first()
     before = None if previous is None else read_figures(previous.figures)
-    await session.execute(delete(RunReport).where(RunReport.run_id == run_id))
     await session.execute(
         insert(RunReport).values(
             run_id=run_id,

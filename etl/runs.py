@@ -3,42 +3,85 @@
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import orjson
-from sqlalchemy import Row, func, select, text, update
+from sqlalchemy import Row, delete, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.errors import AtlasError
-from db.models.operations import EtlRun, RunStatus
+from db.models.operations import EtlRun, RunReport, RunStatus
 from db.session import WriteSession
-from etl.source import Checkpoint
+from etl.source import Checkpoint, Source
 from etl.staging import SCHEMA, Counts, Staging
 
 RESUMABLE = (RunStatus.RUNNING, RunStatus.INTERRUPTED, RunStatus.FAILED, RunStatus.PARTIAL)
 NOTIFY_CHANNEL = "atlas_data_version"
+
+_END = func.greatest(text("clock_timestamp()"), EtlRun.started_at)
+"""When a run ends: not before it began, though the clock was set back."""
 
 
 class RunLockedError(AtlasError):
     """Another process is running the source."""
 
 
-@asynccontextmanager
-async def source_lock(engine: AsyncEngine, source: str) -> AsyncIterator[None]:
-    """Hold the source's lock; raises RunLockedError when another process holds it.
+class LockLostError(AtlasError):
+    """The lock of a run went with its connection, so that another process may have taken the run over."""
 
-    The lock is the connection's: PostgreSQL drops it with a dead holder.
+
+def lock_of(source: str) -> str:
+    """Return the SQL condition that a row of pg_locks is the lock of the run of a source, which is given as SQL."""
+    return f"""
+        locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND classid::bigint = hashtext('etl')::bigint & 4294967295
+        AND objid::bigint = hashtext({source})::bigint & 4294967295 AND objsubid = 2
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class SourceLock:
+    """A source's lock, and the backend that holds it: PostgreSQL drops it when either end of its connection dies."""
+
+    source: str
+    backend: int
+
+    async def check(self, session: WriteSession) -> None:
+        """Raise LockLostError unless the lock is held still; a server that was restarted has forgotten it."""
+        held = await session.execute(
+            f"SELECT EXISTS (SELECT FROM pg_locks WHERE pid = :backend AND {lock_of(':source')})",
+            backend=self.backend,
+            source=self.source,
+        )
+        if not held.scalar_one():
+            raise LockLostError(
+                f"{self.source}: the connection that held its lock is gone: PostgreSQL restarted, or the network failed"
+            )
+
+
+@asynccontextmanager
+async def source_lock(engine: AsyncEngine, source: Source) -> AsyncIterator[SourceLock]:
+    """Hold the source's lock; raises RunLockedError when another process loads the same records.
+
+    There are two: one by the name of the run's source, by which it is seen to be alive, and one by that of the source
+    whose records it makes, since rows may be loaded, replayed and made anew.
     """
     async with engine.connect() as connection:
         await connection.execution_options(isolation_level="AUTOCOMMIT")
         taken = await connection.execute(
-            text("SELECT pg_try_advisory_lock(hashtext('etl'), hashtext(:source))"), {"source": source}
+            text(
+                "SELECT pg_try_advisory_lock(hashtext('etl records'), hashtext(:loads))"
+                " AND pg_try_advisory_lock(hashtext('etl'), hashtext(:source)), pg_backend_pid()"
+            ),
+            {"source": source.name, "loads": source.loads},
         )
-        if not taken.scalar_one():
-            raise RunLockedError(f"{source} is being loaded by another process: wait for it, or stop it first")
-        yield
+        is_taken, backend = taken.one()
+        if not is_taken:
+            raise RunLockedError(f"{source.loads} is being loaded by another process: wait for it, or stop it first")
+        yield SourceLock(source.name, backend)
 
 
 async def start(session: WriteSession, source: str, params: dict[str, Any]) -> int:
@@ -102,13 +145,19 @@ async def abandon(session: WriteSession, run_id: int, staging: Staging) -> None:
     await session.execute(
         update(EtlRun)
         .where(EtlRun.id == run_id, EtlRun.status.in_((RunStatus.RUNNING, RunStatus.INTERRUPTED)))
-        .values(status=RunStatus.ABANDONED, finished_at=text("now()"))
+        .values(status=RunStatus.ABANDONED, finished_at=_END)
     )
 
 
-async def reach(session: WriteSession, run_id: int, checkpoint: Checkpoint, processed: int) -> None:
-    """Record the position after a batch, in the batch's own transaction."""
-    await session.execute(update(EtlRun).where(EtlRun.id == run_id).values(checkpoint=checkpoint, processed=processed))
+async def reach(session: WriteSession, run_id: int, checkpoint: Checkpoint, before: int, processed: int) -> None:
+    """Record the position after a batch, in the batch's own transaction.
+
+    Raises LockLostError when the run is no longer where the batch begins: another process goes on with it.
+    """
+    at = (EtlRun.id == run_id, EtlRun.processed == before)
+    reached = await session.execute(update(EtlRun).where(*at).values(checkpoint=checkpoint, processed=processed))
+    if reached.rowcount != 1:
+        raise LockLostError(f"another process goes on with run {run_id}")
 
 
 async def reopen(session: WriteSession, run_id: int) -> None:
@@ -134,12 +183,14 @@ async def finish(session: WriteSession, run_id: int, counts: Counts, status: Run
             version=version,
             run=run_id,
         )
+    # A partial run that was resumed is finished a second time, and reported on again.
+    await session.execute(delete(RunReport).where(RunReport.run_id == run_id))
     await session.execute(
         update(EtlRun)
         .where(EtlRun.id == run_id)
         .values(
             status=status,
-            finished_at=text("clock_timestamp()"),
+            finished_at=_END,
             processed=counts.processed,
             inserted=counts.inserted,
             updated=counts.updated,
@@ -158,7 +209,5 @@ async def finish(session: WriteSession, run_id: int, counts: Counts, status: Run
 async def stop(session: WriteSession, run_id: int, status: RunStatus, error: str | None = None) -> None:
     """Record that a run stopped before it was published."""
     await session.execute(
-        update(EtlRun)
-        .where(EtlRun.id == run_id)
-        .values(status=status, error=error, finished_at=text("clock_timestamp()"))
+        update(EtlRun).where(EtlRun.id == run_id).values(status=status, error=error, finished_at=_END)
     )

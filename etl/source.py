@@ -139,6 +139,11 @@ class Source(ABC):
         self.notes: list[str] = []
         """What else a person should be told at the end."""
 
+    @property
+    def loads(self) -> str:
+        """The name of the source whose records a run makes; no two runs make the same ones at the same time."""
+        return self.name
+
     @classmethod
     @abstractmethod
     def build(cls, params: dict[str, Any]) -> "Source":
@@ -174,6 +179,11 @@ class Again(Source):
         self.kind = original.kind
         self.load = original.load
         self.datasets = original.datasets
+
+    @property
+    def loads(self) -> str:
+        """The name of the source whose rows are taken again."""
+        return self._original.loads
 
     @classmethod
     def build(cls, params: dict[str, Any]) -> "Again":

@@ -3,17 +3,14 @@
 from typing import Any
 
 from db.session import WriteSession
+from etl.runs import lock_of
 
-_RUN_COLUMNS = """
+_RUN_COLUMNS = f"""
     id AS run, source,
-    CASE WHEN status = 'RUNNING' AND NOT EXISTS (
-        SELECT FROM pg_locks WHERE locktype = 'advisory' AND database = (
-            SELECT oid FROM pg_database WHERE datname = current_database())
-        AND classid::bigint = hashtext('etl')::bigint & 4294967295
-        AND objid::bigint = hashtext(source)::bigint & 4294967295 AND objsubid = 2
-    ) THEN 'KILLED' ELSE status END AS status,
+    CASE WHEN status = 'RUNNING' AND NOT EXISTS (SELECT FROM pg_locks WHERE {lock_of("source")})
+         THEN 'KILLED' ELSE status END AS status,
     to_char(started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24\\:MI\\:SS"Z"') AS started,
-    round(extract(epoch FROM coalesce(finished_at, now()) - started_at)::numeric, 1)::float8 AS seconds,
+    round(extract(epoch FROM greatest(coalesce(finished_at, now()) - started_at, '0'))::numeric, 1)::float8 AS seconds,
     processed, inserted, updated, unchanged, failed, retired, data_version, error
 """
 

@@ -20,7 +20,7 @@ from db.embedded import database
 from db.errors import AtlasError
 from db.migrations import upgrade
 from db.models.operations import RunStatus
-from db.session import WriteSession, one_line, write_engine, write_session
+from db.session import DATABASE_ERRORS, WriteSession, fault_of_server, one_line, write_engine, write_session
 from db.settings import Settings
 from etl import pipeline, progress
 from etl.pipeline import Options, Report
@@ -85,7 +85,12 @@ def exiting() -> Iterator[None]:
     except KeyboardInterrupt:
         raise typer.Exit(EXIT_CODES[RunStatus.INTERRUPTED]) from None
     except AtlasError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _print_error(error)
+        raise typer.Exit(1) from error
+    except DATABASE_ERRORS as error:
+        if fault_of_server(error) is None:
+            raise
+        _print_error(error)
         raise typer.Exit(1) from error
     except ValidationError as error:
         first = error.errors()[0]
@@ -169,10 +174,17 @@ def _print_failure(source: str, error: BaseException) -> int:
     if isinstance(error, asyncio.CancelledError):
         print(f"{source}: {_ABORTED}", file=sys.stderr)
         return EXIT_CODES[RunStatus.INTERRUPTED]
-    if not isinstance(error, AtlasError):
+    if not isinstance(error, AtlasError) and fault_of_server(error) is None:
         traceback.print_exception(error)
-    print(f"error: {source}: {one_line(error)}", file=sys.stderr)
+    _print_error(error, f"{source}: ")
     return 1
+
+
+def _print_error(error: BaseException, place: str = "") -> None:
+    """Print what went wrong, and below it what to do if the error has a note of that."""
+    print(f"error: {place}{(fault_of_server(error) or one_line(error)).removeprefix(place)}", file=sys.stderr)
+    for note in getattr(error, "__notes__", ()):
+        print(note, file=sys.stderr)
 
 
 def _print_report(report: Report, options: Options) -> None:

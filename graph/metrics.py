@@ -198,17 +198,20 @@ class Totals(Collector):
         yield GaugeMetricFamily("atlas_data_version", "The version of the data.", version)
         by_status = ["source", "status"]
         runs = GaugeMetricFamily("atlas_etl_runs", "Runs of the ETL that stand at a status.", labels=by_status)
+        description = "The number of the last run of a status; later runs have higher ones."
+        last = GaugeMetricFamily("atlas_etl_last_run", description, labels=by_status)
         description = "When the last run of a status ended, in seconds since 1970."
         ended = GaugeMetricFamily("atlas_etl_last_end_timestamp_seconds", description, labels=by_status)
         rows: dict[tuple[str, str], int] = {}
         for total in self._totals.by_source_and_status:
             runs.add_metric([total.source, total.status], total.runs)
+            last.add_metric([total.source, total.status], total.last_run)
             if total.last_finished_at is not None:
                 ended.add_metric([total.source, total.status], total.last_finished_at.timestamp())
             for result in ("inserted", "updated", "unchanged", "failed"):
                 key = (total.source, result)
                 rows[key] = rows.get(key, 0) + getattr(total, result)
-        yield from (runs, ended, _rows(rows), _waiting(self._totals))
+        yield from (runs, last, ended, _rows(rows), _waiting(self._totals))
 
 
 def _rows(counts: dict[tuple[str, str], int]) -> Metric:

@@ -10,69 +10,32 @@ import random
 import signal
 import sys
 import threading
-from typing import Any
 
-from db.session import WriteSession, write_engine, write_session
-from etl import lines, pipeline, runs
-from etl.pipeline import Options, Progress
+from etl import lines
+from etl.pipeline import Options
 from etl.sources.wikidata_dump import WikidataDump
+from tests.hits import die, hit, load
 
 KILLS = 24
 KILLS_OF_EXTRACTION = 14
 BATCHES, MOMENT_SECONDS, STATEMENTS = 2, 0.03, 30
 
 
-def die(*_: Any) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 def at_batch(chance: random.Random) -> Options:
     """Die as a batch is staged, or at any moment before the next one is."""
-    left, moment = [chance.randint(1, BATCHES)], chance.choice((0.0, chance.uniform(0, MOMENT_SECONDS)))
-
-    def watch(progress: Progress) -> None:
-        left[0] -= 1
-        if left[0] == 0 and moment:
-            threading.Timer(moment, die).start()
-        elif left[0] <= 0:
-            die()
-
-    return Options(watch=watch)
+    number, moment = chance.randint(1, BATCHES), chance.choice((0.0, chance.uniform(0, MOMENT_SECONDS)))
+    return Options(watch=hit("batch", number, threading.Timer(moment, die).start if moment else die))
 
 
 def at_publishing(chance: random.Random) -> Options:
     """Die at one of the statements that publish."""
-    left = [chance.randint(1, STATEMENTS)]
-    execute = WriteSession.execute
-
-    async def dying(session: WriteSession, *arguments: Any, **parameters: Any) -> Any:
-        left[0] -= 1
-        if left[0] == 0:
-            die()
-        return await execute(session, *arguments, **parameters)
-
-    def watch(progress: Progress) -> None:
-        if progress.stage == "publishing":
-            WriteSession.execute = dying  # type: ignore[method-assign,assignment]
-
-    return Options(watch=watch)
-
-
-async def load(location: str, options: Options) -> None:
-    engine = write_engine(os.environ["DATABASE_URL"])
-    source = WikidataDump(location, workers=0)
-    async with write_session(engine) as session:
-        unfinished = await runs.unfinished(session, source.name)
-    if unfinished:
-        await pipeline.resume(engine, source, options, unfinished[0].id)
-    else:
-        await pipeline.run(engine, source, options)
+    return Options(watch=hit("publishing", chance.randint(1, STATEMENTS)))
 
 
 def is_killed(location: str, options: Options) -> bool:
     pid = os.fork()
     if pid == 0:
-        asyncio.run(load(location, options))
+        asyncio.run(load(WikidataDump(location, workers=0), options))
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
 

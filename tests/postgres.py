@@ -36,8 +36,9 @@ class Postgres:
             entry = pwd.getpwnam(SYSTEM_USER)
             shutil.chown(directory, entry.pw_uid, entry.pw_gid)
             self._account = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
-        options = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
-        self._run("initdb", "-D", str(self.directory), *options)
+        # As the embedded one, so that rows compare.
+        options = "-U postgres -A trust -E UTF8 --locale=C --locale-provider=builtin --builtin-locale=C.UTF-8"
+        self._run("initdb", "-D", str(self.directory), "--no-sync", "--wal-segsize=1", *options.split())
 
     def url(self, port: int | None = None, database: str = "postgres") -> str:
         """Return the address, at another port if its network is given."""
@@ -57,15 +58,29 @@ class Postgres:
             time.sleep(0.02)
         raise RuntimeError(self._log.read_text()[-2000:])
 
+    @property
+    def pid(self) -> int:
+        """The postmaster's process id."""
+        assert self._process is not None
+        return self._process.pid
+
+    def is_running(self) -> bool:
+        """Tell whether its postmaster lives."""
+        return self._process is not None and self._process.poll() is None
+
     def crash(self) -> None:
         """Kill all its processes (kill -9) at the same moment."""
+        crash(self.pid)
+        self.wait()
+
+    def wait(self) -> None:
+        """Wait for the end of a server that was killed."""
         assert self._process is not None
-        crash(self._process.pid)
-        self._process.wait()
+        self._process.wait(timeout=_START_SECONDS)
 
     def stop(self, mode: str = "immediate") -> None:
         """Stop it: at once and without a checkpoint, or `fast`."""
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None and self.is_running():
             self._run("pg_ctl", "stop", "-D", str(self.directory), "-m", mode)
             self._process.wait()
 

@@ -143,7 +143,7 @@ async def test_new_run_gives_up_an_unfinished_one(engine: AsyncEngine) -> None:
 
 
 async def test_second_run_of_a_source_is_refused(engine: AsyncEngine) -> None:
-    async with runs.source_lock(engine, "rows"):
+    async with runs.source_lock(engine, Rows([])):
         with pytest.raises(runs.RunLockedError, match="another process"):
             await load(engine, Rows(PEOPLE))
     assert outcome(await load(engine, Rows(PEOPLE))) == (7, 0, 0, 0)
