@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import asyncpg
@@ -17,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, c
 from sqlalchemy.pool import NullPool
 
 from db.binary_copy import HEADER, TRAILER
+from db.breaker import Breaker
 from db.errors import ConfigurationError, ConnectionLostError, DatabaseUnavailableError
 from db.roles import READ_ONLY
 
@@ -68,8 +70,13 @@ def sqlalchemy_url(url: str) -> URL:
     return parsed.set(drivername="postgresql+asyncpg", query=options)
 
 
-def read_engine(url: str, pool_size: int, statement_timeout_seconds: float) -> AsyncEngine:
-    """Make the engine of an API: every transaction is read-only and sees one snapshot of the data."""
+def read_engine(
+    url: str, pool_size: int, statement_timeout_seconds: float, breaker: Breaker | None = None
+) -> AsyncEngine:
+    """Make the engine of an API: every transaction is read-only and sees one snapshot of the data.
+
+    While the breaker is open, no connection is made; what needs one raises DatabaseUnavailableError.
+    """
     limit = f"{max(1, int(statement_timeout_seconds * 1000))}ms"
     engine = create_async_engine(
         sqlalchemy_url(url),
@@ -98,11 +105,19 @@ def read_engine(url: str, pool_size: int, statement_timeout_seconds: float) -> A
             },
         },
     )
+    event.listen(engine.sync_engine, "do_connect", partial(_attempt, breaker or Breaker("database")))
     event.listen(engine.sync_engine, "connect", lambda connection, _: _notice_silence(connection, 3, 1))
     event.listen(engine.sync_engine, "connect", _read_only)
     event.listen(engine.sync_engine, "checkin", _note_idleness)
     event.listen(engine.sync_engine, "checkout", _refuse_dead)
     return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+
+def _attempt(breaker: Breaker, dialect: Any, _record: object, arguments: Any, options: Any) -> Any:
+    if breaker.opened:
+        raise DatabaseUnavailableError("the database could not be reached just now")
+    with breaker:
+        return dialect.connect(*arguments, **options)
 
 
 def _notice_silence(connection: Any, silence_seconds: int, probe_seconds: int) -> None:

@@ -3,9 +3,11 @@
 import asyncio
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -24,6 +26,8 @@ BACKLOG = 2048
 # Above the 60 seconds after which most proxies let go of an idle connection, so that the proxy closes it first.
 KEEP_ALIVE_SECONDS = 75
 GRACE_SECONDS = 10
+DRAIN_SECONDS = 1.5
+"""How long after SIGTERM new requests are still answered, while balancers see that the process is no more ready."""
 
 
 def _variable(name: str) -> str:
@@ -178,11 +182,26 @@ def _serve(atlas: Any, listener: socket.socket) -> None:
     from graph.http_protocol import BoundedProtocol
 
     class Server(uvicorn.Server):
+        drained_at: float | None = None
+
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            is_first = self.drained_at is None and not self.should_exit
             if self.should_exit:
                 # A second Ctrl-C drops the requests in flight; uvicorn would print a traceback for each.
                 logging.getLogger("uvicorn.error").disabled = True
             super().handle_exit(sig, frame)
+            if sig == signal.SIGTERM and is_first and self.started:
+                # Nobody balances for a person at a terminal, who would have to wait.
+                self.should_exit = False
+                self.drained_at = time.monotonic() + DRAIN_SECONDS
+                atlas.state.is_draining = True
+                self.config.encoded_headers.append((b"connection", b"close"))
+                self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
+
+        async def on_tick(self, counter: int) -> bool:
+            if self.drained_at is not None and time.monotonic() >= self.drained_at:
+                self.should_exit = True
+            return await super().on_tick(counter)
 
     config = uvicorn.Config(
         atlas,

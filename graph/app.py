@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -14,6 +14,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from db.breaker import Breaker
 from db.session import read_engine
 from db.settings import Settings
 from db.statements import Readers
@@ -39,6 +40,8 @@ from graph.tokens import Tokens
 from graph.tracing import TraceRequests, open_tracing
 from graph.versions import NewestVersion
 from graph.watch import Watch
+
+FAREWELL_SECONDS = 2
 
 EXAMPLE_QUERY = """\
 # What must I learn before Bayesian logistic regression?
@@ -80,17 +83,22 @@ def create_app(settings: Settings, url: str) -> Starlette:
     budget = Budget(per_minute, settings.redis_url) if per_minute else None
     tokens = Tokens(settings)
     watch = Watch(Metrics(), open_tracing(settings.otlp_endpoint))
+    breaker = Breaker("database")
+    breakers = {"database": lambda: bool(breaker.opened)}
     if shared is not None:
-        watch.metrics.watch_pause(lambda: shared.is_paused)
+        breakers["redis"] = lambda: shared.is_paused
+    watch.metrics.watch_breakers(breakers)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         app.state.deadline_seconds = settings.deadline_seconds
+        app.state.is_draining = False
+        app.state.breakers = breakers
         app.state.revisions = known_revisions()
-        app.state.engine = read_engine(url, settings.pool_size, settings.deadline_seconds)
+        app.state.engine = read_engine(url, settings.pool_size, settings.deadline_seconds, breaker)
         app.state.readers = Readers(app.state.engine)
-        # The version is read also while operations have all connections of the other engine.
-        of_version = read_engine(url, 1, settings.deadline_seconds)
+        # The version and the health are read also while operations have all connections of the other engine.
+        app.state.apart = of_version = read_engine(url, 1, settings.deadline_seconds, breaker)
         app.state.answers = Answers(
             NewestVersion(Readers(of_version)), shared, watch.metrics, settings.deadline_seconds
         )
@@ -102,10 +110,13 @@ def create_app(settings: Settings, url: str) -> Starlette:
             yield
         finally:
             await app.state.answers.close()
-            await of_version.dispose()
             if budget is not None:
                 await budget.close()
-            await app.state.engine.dispose()
+            for engine in (of_version, app.state.engine):
+                # A server that does not answer is not waited for.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(FAREWELL_SECONDS):
+                        await engine.dispose()
             await asyncio.to_thread(watch.close)
 
     page = graphiql_page(EXAMPLE_QUERY)

@@ -1,5 +1,6 @@
 """What each caller may ask for in a minute, counted in memory or, for several processes together, in Redis."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Mapping
@@ -72,11 +73,12 @@ class Budget:
         if time.monotonic() < self._paused_until:
             return None
         try:
-            # A refused charge takes nothing, so that something smaller may still pass.
-            is_allowed = await self._limiter.test(self._item, caller, cost=cost)
-            if is_allowed:
-                await self._limiter.hit(self._item, caller, cost=cost)
-            left = await self._limiter.get_window_stats(self._item, caller)
+            async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
+                # A refused charge takes nothing, so that something smaller may still pass.
+                is_allowed = await self._limiter.test(self._item, caller, cost=cost)
+                if is_allowed:
+                    await self._limiter.hit(self._item, caller, cost=cost)
+                left = await self._limiter.get_window_stats(self._item, caller)
         except (RedisError, OSError, TimeoutError) as error:
             self._paused_until = time.monotonic() + PAUSE_SECONDS
             logger.warning("budgets cannot be counted, everyone is let in for %s s: %s", PAUSE_SECONDS, error)

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from typing import Literal
 
 from alembic.script import ScriptDirectory
 from sqlalchemy import select, text
@@ -10,13 +11,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from starlette.requests import Request
 from starlette.responses import Response
 
+from db.errors import DatabaseUnavailableError
 from db.migrations import configuration
 from db.models.operations import EtlRun
 from graph.answers import JSONResponse
 from graph.gate import caller_of
 from graph.rest_answers import HealthAnswer, ReadyAnswer, RunAnswer
 
-PATIENCE_SECONDS = 3
+PATIENCE_SECONDS = 2
+STOPPING = "the server is stopping"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +43,15 @@ async def live(_request: Request) -> Response:
 
 async def ready(request: Request) -> Response:
     """Tell whether queries can be answered: 200 or 503."""
-    problem = (await _look(request.app.state.engine, request.app.state.revisions)).problem
-    return JSONResponse(ReadyAnswer("unavailable" if problem else "ok", problem), 503 if problem else 200)
+    state = request.app.state
+    problem = STOPPING if state.is_draining else (await _look(state.apart, state.revisions)).problem
+    answer = ReadyAnswer("unavailable" if problem else "ok", problem, _breakers(request))
+    return JSONResponse(answer, 503 if problem else 200)
 
 
 async def health(request: Request) -> Response:
     """Tell both, and how the ETL's newest run went."""
-    state = await _look(request.app.state.engine, request.app.state.revisions)
+    state = await _look(request.app.state.apart, request.app.state.revisions)
     last_run = None if state.last_run is None else RunAnswer.of(state.last_run, caller_of(request))
     answer = HealthAnswer(
         status="unavailable" if state.problem else "ok",
@@ -56,15 +61,20 @@ async def health(request: Request) -> Response:
         db_connected=state.is_connected,
         last_etl_run=last_run,
         etl_status=None if last_run is None else last_run.status,
+        breakers=_breakers(request),
     )
     return JSONResponse(answer, 503 if state.problem else 200)
+
+
+def _breakers(request: Request) -> dict[str, Literal["closed", "open"]]:
+    return {name: "open" if is_open() else "closed" for name, is_open in request.app.state.breakers.items()}
 
 
 async def _look(engine: AsyncEngine, revisions: dict[str, bool]) -> _State:
     try:
         async with asyncio.timeout(PATIENCE_SECONDS), engine.connect() as connection:
             return await _inspect(connection, revisions)
-    except (OSError, TimeoutError, SQLAlchemyError):
+    except (OSError, TimeoutError, SQLAlchemyError, DatabaseUnavailableError):
         return _State(is_connected=False, problem="the database cannot be reached")
 
 

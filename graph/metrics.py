@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -124,9 +124,9 @@ class Metrics:
         self.registry.register(self.totals)
         self.registry.register(Pool(engine))
 
-    def watch_pause(self, is_paused: Callable[[], bool]) -> None:
-        """Tell whether the shared cache is left alone."""
-        self.registry.register(Pause(is_paused))
+    def watch_breakers(self, breakers: Mapping[str, Callable[[], bool]]) -> None:
+        """Tell which dependencies are left alone, by what tells whether a breaker is open."""
+        self.registry.register(Breakers(breakers))
 
     async def page(self, accept: str) -> tuple[bytes, str]:
         """Return everything in the form that an Accept header prefers, and its media type."""
@@ -154,16 +154,19 @@ class Pool(Collector):
         yield family
 
 
-class Pause(Collector):
-    """The breaker of the shared cache."""
+class Breakers(Collector):
+    """The breakers of dependencies."""
 
-    def __init__(self, is_paused: Callable[[], bool]) -> None:
-        self._is_paused = is_paused
+    def __init__(self, breakers: Mapping[str, Callable[[], bool]]) -> None:
+        self._breakers = breakers
 
     def collect(self) -> Iterator[Metric]:
-        """Give the breaker's state."""
-        description = "1 while the shared cache is left alone after a failure."
-        yield GaugeMetricFamily("atlas_cache_paused", description, float(self._is_paused()))
+        """Give the breakers' states."""
+        description = "1 while a dependency is left alone after failures."
+        family = GaugeMetricFamily("atlas_breaker_open", description, labels=["dependency"])
+        for name, is_open in self._breakers.items():
+            family.add_metric([name], float(is_open()))
+        yield family
 
 
 class Totals(Collector):

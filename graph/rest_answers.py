@@ -155,6 +155,10 @@ class ReadyAnswer:
 
     status: Annotated[Literal["ok", "unavailable"], Field(description="Whether they can.")]
     problem: Annotated[str | None, Field(description="Why they cannot.")]
+    breakers: Annotated[
+        dict[str, Literal["closed", "open"]],
+        Field(description="Of each dependency, whether it is left alone after failures (open)."),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,3 +172,7 @@ class HealthAnswer:
     db_connected: Annotated[bool, Field(description="Whether the database can be reached.")]
     last_etl_run: Annotated[RunAnswer | None, Field(description="The newest run; null before the first.")]
     etl_status: Annotated[RunStatus | None, Field(description="Where that run stands.")]
+    breakers: Annotated[
+        dict[str, Literal["closed", "open"]],
+        Field(description="Of each dependency, whether it is left alone after failures (open)."),
+    ]

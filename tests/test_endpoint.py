@@ -99,7 +99,10 @@ async def test_root_tells_what_is_here(atlas: Client) -> None:
 async def test_health_of_a_serving_process_is_ok(atlas: Client) -> None:
     assert (await atlas.http.get("/health/live")).json() == {"status": "ok"}
     ready = await atlas.http.get("/health/ready")
-    assert (ready.status_code, ready.json()) == (200, {"status": "ok", "problem": None})
+    assert (ready.status_code, ready.json()) == (
+        200,
+        {"status": "ok", "problem": None, "breakers": {"database": "closed"}},
+    )
     both = (await atlas.http.get("/health")).json()
     assert (both["live"], both["ready"]) == (True, True)
 
@@ -114,7 +117,8 @@ async def test_health_of_a_serving_process_is_ok(atlas: Client) -> None:
 async def test_health_without_a_usable_database_is_not(server_url: str, url: str | None, problem: str) -> None:
     async with serving(url or server_url) as client:
         ready = await client.http.get("/health/ready")
-        assert (ready.status_code, ready.json()) == (503, {"status": "unavailable", "problem": problem})
+        found = ready.json()
+        assert (ready.status_code, found["status"], found["problem"]) == (503, "unavailable", problem)
         assert (await client.http.get("/health/live")).status_code == 200
         assert (await client.http.get("/health")).json()["ready"] is False
 

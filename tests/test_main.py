@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -54,6 +55,16 @@ def address_of(program: subprocess.Popen[str]) -> str:
     raise AssertionError(program.communicate()[1])
 
 
+def ask(address: str, path: str) -> tuple[int, str | None]:
+    """Return the status of an answer, and what becomes of the connection."""
+    connection = http.client.HTTPConnection(address, timeout=LIMIT_SECONDS)
+    connection.request("GET", path)
+    response = connection.getresponse()
+    response.read()
+    connection.close()
+    return response.status, response.headers["connection"]
+
+
 def finish(program: subprocess.Popen[str], number: int) -> int:
     program.send_signal(number)
     program.communicate(timeout=LIMIT_SECONDS)
@@ -86,6 +97,32 @@ def test_main_serves_the_sample_until_interrupted(data_dir: Path) -> None:
         assert '"name":' in post(address, "{ interdisciplinaryContext(year: 1780) { name } }")
         assert finish(program, number) == 0
         assert is_stopped(data_dir)
+
+
+def test_main_drains_before_it_stops(data_dir: Path) -> None:
+    program = start(data_dir)
+    address = address_of(program)
+    host, port = address.rsplit(":", 1)
+    body = b'{"query": "{ interdisciplinaryContext(year: 1780) { name } }"}'
+    head = f"POST /graphql HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.create_connection((host, int(port)), timeout=LIMIT_SECONDS) as begun:
+        begun.sendall(head.encode() + body[:10])
+        time.sleep(0.3)
+        program.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        told = {path: ask(address, path) for path in ("/health/ready", "/health/live", "/data")}
+        assert {path: status for path, (status, _) in told.items()} == {
+            "/health/ready": 503,
+            "/health/live": 200,
+            "/data": 200,
+        }
+        assert {connection for _, connection in told.values()} == {"close"}
+        begun.sendall(body[10:])
+        answer = b"".join(iter(lambda: begun.recv(65_536), b""))
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert b'"name":' in answer
+    assert finish(program, 0) == 0
+    assert is_stopped(data_dir)
 
 
 def test_main_second_interrupt_leaves_nothing_behind(data_dir: Path) -> None:
@@ -128,7 +165,7 @@ def test_main_uses_the_given_database(data_dir: Path, empty_url: str) -> None:
         ({"ATLAS_DATA_DIR": "~nobody.of.that.name/atlas"}, "ATLAS_DATA_DIR"),
         ({"ATLAS_CORS_ORIGINS": "https://example.org"}, "ATLAS_CORS_ORIGINS"),
         ({"ATLAS_CORS_ORIGINS": '["https://example.org/"]'}, "ATLAS_CORS_ORIGINS"),
-        ({"ATLAS_DEADLINE_SECONDS": "inf"}, "ATLAS_STATEMENT_TIMEOUT_SECONDS"),
+        ({"ATLAS_DEADLINE_SECONDS": "inf"}, "ATLAS_DEADLINE_SECONDS"),
         ({"ATLAS_HOST": "a" * 80 + ".org"}, "cannot listen"),
     ],
 )

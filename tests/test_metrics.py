@@ -65,7 +65,7 @@ async def test_cache_is_counted_by_level(client: Client) -> None:
     found = await read(client)
     assert found["atlas_cache_reads_total{level=memory,result=miss}"] == 1
     assert found["atlas_cache_reads_total{level=memory,result=hit}"] == 2
-    assert "atlas_cache_paused{}" not in found
+    assert "atlas_breaker_open{dependency=redis}" not in found
 
 
 @pytest.mark.usefixtures("patient_cache")
@@ -73,10 +73,13 @@ async def test_breaker_of_the_shared_cache_is_told(database: str, tmp_path: Path
     async with redis_server(tmp_path) as server, serving(database, redis_url=server.url) as client:
         await client.answer("{ dataVersion { version } }")
         found = await read(client)
-        assert (found["atlas_cache_reads_total{level=redis,result=miss}"], found["atlas_cache_paused{}"]) == (1, 0)
+        assert (
+            found["atlas_cache_reads_total{level=redis,result=miss}"],
+            found["atlas_breaker_open{dependency=redis}"],
+        ) == (1, 0)
     async with serving(database, redis_url="redis://127.0.0.1:1") as client:
         await client.answer("{ dataVersion { version } }")
-        assert (await read(client))["atlas_cache_paused{}"] == 1
+        assert (await read(client))["atlas_breaker_open{dependency=redis}"] == 1
 
 
 async def test_statements_are_timed_and_their_failures_counted(database: str) -> None:

@@ -31,7 +31,7 @@ def exposed(url: str) -> str:
     """Return the text of metrics of which each has been counted at least once."""
     metrics = Metrics()
     metrics.watch_engine(read_engine(url, 1, 1))
-    metrics.watch_pause(lambda: False)
+    metrics.watch_breakers({"redis": lambda: False})
     metrics.count_request("/data", "GET", 200)
     metrics.count_operation("A", "ok", 0.1)
     metrics.count_cache_read("memory", is_hit=True)
