@@ -179,7 +179,7 @@ def _announce(settings: Settings, listener: socket.socket) -> None:
 def _serve(atlas: Any, listener: socket.socket) -> None:
     import uvicorn
 
-    from graph.http_protocol import BoundedProtocol
+    from graph.http_protocol import WEBSOCKETS, BoundedProtocol
 
     class Server(uvicorn.Server):
         drained_at: float | None = None
@@ -211,6 +211,7 @@ def _serve(atlas: Any, listener: socket.socket) -> None:
         access_log=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
+        **WEBSOCKETS,
     )
     server = Server(config)
     try:

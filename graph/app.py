@@ -10,7 +10,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Mount, Route
+from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -36,6 +36,7 @@ from graph.request_ids import HEADER, RequestIds
 from graph.rest import data, openapi, stats
 from graph.schema import build, schema
 from graph.shared_cache import RedisCache
+from graph.sockets import Sockets
 from graph.tokens import Tokens
 from graph.tracing import TraceRequests, open_tracing
 from graph.versions import NewestVersion
@@ -105,7 +106,7 @@ def create_app(settings: Settings, url: str) -> Starlette:
         app.state.documents = documents
         app.state.budget = budget
         app.state.watch = watch
-        watch.begin(app.state.readers)
+        watch.begin(app.state.engine)
         try:
             yield
         finally:
@@ -121,24 +122,28 @@ def create_app(settings: Settings, url: str) -> Starlette:
 
     page = graphiql_page(EXAMPLE_QUERY)
     served = schema if settings.suggestions else build(suggestions=False)
-    graphql = Route(GRAPHQL_PATH, Endpoint(served, (lambda: page) if settings.introspection else None))
+    endpoint = Endpoint(served, (lambda: page) if settings.introspection else None)
+    graphql = Route(GRAPHQL_PATH, endpoint)
     return Starlette(
-        routes=[
-            Route("/", index),
-            graphql,
-            Route("/data", bounded(data)),
-            Route("/stats", bounded(stats)),
-            Route("/openapi.json", openapi),
-            Route("/health", health),
-            Route("/health/live", live),
-            Route("/health/ready", ready),
-            Route("/metrics", restricted(Role.OPERATOR, metrics)),
-            Mount(STATIC_URL, StaticFiles(directory=STATIC_DIRECTORY, check_dir=False)),
-        ],
+        routes=[graphql, WebSocketRoute(GRAPHQL_PATH, Sockets(endpoint, tokens)), *_other_routes()],
         middleware=[*_middleware(settings, tokens, watch), Middleware(Shortcut, graphql)],
         exception_handlers={HTTPException: say_what_is_wrong, ParameterError: refuse},
         lifespan=lifespan,
     )
+
+
+def _other_routes() -> list[BaseRoute]:
+    return [
+        Route("/", index),
+        Route("/data", bounded(data)),
+        Route("/stats", bounded(stats)),
+        Route("/openapi.json", openapi),
+        Route("/health", health),
+        Route("/health/live", live),
+        Route("/health/ready", ready),
+        Route("/metrics", restricted(Role.OPERATOR, metrics)),
+        Mount(STATIC_URL, StaticFiles(directory=STATIC_DIRECTORY, check_dir=False)),
+    ]
 
 
 class Shortcut:

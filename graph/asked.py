@@ -1,8 +1,9 @@
 """What a request asks for, read from its body or its URL: https://graphql.github.io/graphql-over-http/draft/."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import parse_qsl
 
 import orjson
@@ -20,7 +21,8 @@ EXAMPLE = '{"query": "{ dataVersion { version } }"}'
 PERSISTED_VERSION = 1
 
 
-class Asked(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Asked:
     """A request: the document's text or name, what to execute with it, and what to tell beside the answer."""
 
     query: str | None
@@ -35,25 +37,20 @@ class Asked(NamedTuple):
         """Tell whether the answer is to say something of itself."""
         return self.tells_cache or self.cost is not CostAsked.NOTHING
 
-    def key(self, schema: bytes, query: str) -> str | None:
+    def key(self, schema: bytes, query: str) -> bytes | None:
         """Return what tells this request from all others, however the document is laid out; None for an odd one."""
-        operation = _operation_key(schema, query, self.operation_name)
-        if operation is None:
+        normalised = normalise(query)
+        if normalised is None:
             return None
         try:
             variables = orjson.dumps(self.variables or {}, option=orjson.OPT_SORT_KEYS)
         except TypeError:
             # Executing the operation meets the same trouble, and tells it.
             return None
-        return digest(operation, variables).hex()
+        return digest(schema, normalised, variables, (self.operation_name or "").encode("utf-8", "surrogatepass"))
 
 
 @lru_cache(maxsize=512)
-def _operation_key(schema: bytes, query: str, name: str | None) -> bytes | None:
-    normalised = normalise(query)
-    return None if normalised is None else digest(schema, normalised, (name or "").encode("utf-8", "surrogatepass"))
-
-
 def normalise(query: str) -> bytes | None:
     """Return a document without comments and blanks, None when it is too long or none."""
     if len(query) > MAX_DOCUMENT_LENGTH:
@@ -71,7 +68,7 @@ def read_body(content_type: str, body: bytes) -> Asked:
     data = _read_json(body)
     if not isinstance(data, dict):
         raise HTTPException(400, 'the body must be a JSON object: {"query": "…", "variables": {…}}')
-    return _read(data)
+    return read_members(data)
 
 
 def read_url(query_string: bytes) -> Asked:
@@ -83,10 +80,11 @@ def read_url(query_string: bytes) -> Asked:
     for name in ("variables", "extensions"):
         if name in data:
             data[name] = _read_json(data[name]) if data[name] else None
-    return _read(data)
+    return read_members(data)
 
 
-def _read(data: Mapping[str, Any]) -> Asked:
+def read_members(data: Mapping[str, Any]) -> Asked:
+    """Read the members of a request; raises HTTPException."""
     extensions = _member(data, "extensions", dict, "an object") or {}
     return Asked(
         query=_member(data, "query", str, "a string"),

@@ -1,8 +1,8 @@
 """GraphQL over HTTP (https://graphql.github.io/graphql-over-http/draft/): from a request to its answer."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 from starlette.datastructures import State
 from starlette.exceptions import HTTPException
@@ -31,12 +31,13 @@ MAX_KNOWN_BYTES = 4_096
 """Requests up to this size are known again without being read."""
 
 
-class Known(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Known:
     """A request that was read: its document, and its key but for the caller's scope."""
 
     asked: Asked
     query: str | None
-    key: str | None
+    key: bytes | None
 
     @property
     def is_to_be_remembered(self) -> bool:
@@ -47,7 +48,8 @@ class Known(NamedTuple):
         """Return the key of the request by all callers who may see the same."""
         if self.key is None:
             return None
-        return f"{self.key}-{caller.role:d}-{caller.may_introspect:d}"
+        scope = caller.role.name if caller.may_introspect else f"{caller.role.name} without introspection"
+        return digest(self.key, scope.encode()).hex()
 
 
 class Endpoint:
@@ -86,38 +88,49 @@ class Endpoint:
         state, caller = scope["app"].state, scope["state"]["caller"]
         key = known.scoped(caller)
         with state.watch.operation(caller, query, known.asked.operation_name) as seen:
-            account = None
-            if state.budget is not None or known.asked.cost is not CostAsked.NOTHING:
-                account = await self._charge(scope, known.asked, query)
+            account = await self.charged(scope, known.asked, query)
             if account is not None and await _settled(account, known.asked.cost, reply):
                 seen.outcome = Code.LIMIT if account.refusal else OK
                 return
             if (etag := await _unchanged(state.answers, key, reply)) is not None:
                 await reply.not_modified(etag)
                 return
-            found: Found = await state.answers.find(key, partial(self._make, state, caller, known, query), deadline)
+            found: Found = await state.answers.find(key, partial(self.make, state, caller, known, query), deadline)
             seen.outcome = found.outcome
         if known.is_to_be_remembered and found.was_executed:
             await state.documents.keep(known.asked.document_name, query)
         if known.asked.tells or found.level is Level.OUTDATED:
-            body = _with_told(found, known.asked, account)
+            body = with_told(found, known.asked, account)
             await reply.once(body, found.was_executed, found.outcome)
         elif found.kept is not None and key is not None:
             await reply.kept(found.kept, key)
         else:
             await reply.once(found.body, found.was_executed, found.outcome)
 
-    async def _charge(self, scope: Scope, asked: Asked, query: str) -> Account:
+    async def charged(self, scope: Scope, asked: Asked, query: str) -> Account | None:
+        """Charge the caller of a request or a socket; None where there is no budget and nothing to tell."""
         budget: Budget | None = scope["app"].state.budget
+        if budget is None and asked.cost is CostAsked.NOTHING:
+            return None
         caller = _caller_of_budget(scope)
         return await charge(
             self._schema.parsed, budget, caller, query, asked.variables, asked.operation_name, asked.cost
         )
 
-    async def _make(self, state: State, caller: Caller, known: Known, query: str) -> Answer:
+    async def make(self, state: State, caller: Caller, known: Known, query: str) -> Answer:
+        """Compute an answer."""
         context = Context(state.engine, caller, state.watch)
         asked = known.asked
         return await self._schema.answer(state.readers, context, query, asked.variables, asked.operation_name)
+
+    def know(self, asked: Asked, query: str | None) -> Known:
+        """Return a request with its key; a document beyond the bounds is not even normalised."""
+        is_readable = query is not None and self._schema.parsed.is_readable(query)
+        return Known(asked, query, asked.key(self._digest, query) if query and is_readable else None)
+
+    def as_query(self, query: str, operation_name: str | None) -> str | None:
+        """Return the query that a subscription asks again and again; None of another operation."""
+        return self._schema.parsed.as_query(query, operation_name)
 
     async def _read(self, scope: Scope, receive: Receive, reply: Reply) -> Known:
         """Read a request, or know it again."""
@@ -131,9 +144,7 @@ class Endpoint:
         asked = read_url(text) if content_type is None else read_body(content_type.decode("latin-1"), text)
         documents: Documents = scope["app"].state.documents
         query = await documents.find(asked.query, asked.document_name)
-        # A document beyond the bounds is not even normalised.
-        is_readable = query is not None and self._schema.parsed.is_readable(query)
-        known = Known(asked, query, asked.key(self._digest, query) if query and is_readable else None)
+        known = self.know(asked, query)
         if len(text) <= MAX_KNOWN_BYTES:
             self._known.keep((content_type, text), known)
         return known
@@ -158,7 +169,7 @@ async def _settled(account: Account, asked: CostAsked, reply: Reply) -> bool:
     return True
 
 
-def _with_told(found: Found, asked: Asked, account: Account | None) -> bytes:
+def with_told(found: Found, asked: Asked, account: Account | None) -> bytes:
     # Whoever gets an answer that may be old is told so, asked or not.
     tells_cache = asked.tells_cache or found.level is Level.OUTDATED
     body = with_extension(found.body, "cache", found.told()) if tells_cache else found.body

@@ -16,6 +16,7 @@ from strawberry.extensions import SchemaExtension
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.types import ExecutionContext, ExecutionResult
 from strawberry.types.execution import PreExecutionError
+from strawberry.types.graphql import OperationType
 
 from db.errors import DatabaseUnavailableError
 from db.session import one_line, was_lost
@@ -175,6 +176,7 @@ class AtlasSchema(strawberry.Schema):
 
     async def execute(self, query: str | None, *args: Any, **kwargs: Any) -> ExecutionResult:
         """Execute an operation; never raises for what a client sent."""
+        kwargs.setdefault("allowed_operation_types", (OperationType.QUERY,))
         try:
             result = await super().execute(query, *args, **kwargs)
             if any(was_lost(cause) for error in result.errors or () for cause in causes_of(error)):
@@ -188,7 +190,7 @@ class AtlasSchema(strawberry.Schema):
             return PreExecutionError(data=None, errors=[error])
         except InvalidOperationTypeError as refused:
             kind = refused.operation_type.value
-            error = RequestError(Code.VALIDATION, f"a {kind} cannot be run here: there are only queries")
+            error = RequestError(Code.VALIDATION, f"a {kind} cannot be run here: send a query")
             return PreExecutionError(data=None, errors=[error])
         is_before_execution = isinstance(result, PreExecutionError)
         if result.errors:

@@ -5,7 +5,15 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from graph.limits import MAX_HEADER_BYTES, MAX_HEADERS, MAX_URL_BYTES
+from graph.limits import MAX_BODY_BYTES, MAX_HEADER_BYTES, MAX_HEADERS, MAX_URL_BYTES
+
+WEBSOCKETS: dict[str, Any] = {
+    "ws": "websockets-sansio",
+    "ws_max_size": MAX_BODY_BYTES,
+    # A small message could unpack to a large one.
+    "ws_per_message_deflate": False,
+}
+"""uvicorn's options of WebSockets."""
 
 SLACK = 2
 """What is only somewhat too long is still read, to be refused in words by graph.request_bounds."""

@@ -33,6 +33,15 @@ MAX_HEADERS = 100
 MAX_HEADER_BYTES = 32 * 1024
 MAX_BODY_BYTES = 256 * 1024
 
+MAX_SOCKETS = 1_000
+"""Of a process."""
+MAX_SOCKET_OPERATIONS = 20
+"""Of a socket at the same time, subscriptions counted."""
+MAX_SOCKET_SECONDS = 3_600
+"""A socket is closed then, and its client connects anew: with a token that still holds, to a process that is there."""
+SOCKET_INIT_SECONDS = 10
+MAX_OPERATION_ID_LENGTH = 100
+
 MAX_TOKENS = 2_000
 MAX_DEPTH = 12
 MAX_INTROSPECTION_DEPTH = 15

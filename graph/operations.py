@@ -173,3 +173,12 @@ class OperationsQuery:
 
     stats: Stats = resolved(_stats, "What there is and how it came: counts, runs, sources, quarantine.")
     data_version: DataVersion | None = resolved(_data_version, "The version of the data.")
+
+
+@strawberry.type(description="What is told again whenever it has changed, over a WebSocket at the same address.")
+class Subscription:
+    """Each field asks the query of its name again; see graph.sockets."""
+
+    data_version: DataVersion | None = strawberry.field(
+        description="The version of the data: at once, and whenever it has risen. Ask again then."
+    )

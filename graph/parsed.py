@@ -4,7 +4,18 @@ from collections import OrderedDict
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from graphql import DocumentNode, GraphQLError, GraphQLSchema, GraphQLSyntaxError, specified_rules, validate
+from graphql import (
+    DocumentNode,
+    GraphQLError,
+    GraphQLSchema,
+    GraphQLSyntaxError,
+    OperationDefinitionNode,
+    OperationType,
+    print_ast,
+    separate_operations,
+    specified_rules,
+    validate,
+)
 from graphql.validation.rules import overlapping_fields_can_be_merged
 from graphql.validation.validate import ValidationAbortedError
 from strawberry.extensions import SchemaExtension
@@ -96,6 +107,25 @@ class ParsedDocuments:
             return False
         return True
 
+    def as_query(self, text: str, operation_name: str | None) -> str | None:
+        """Return a subscription as the query of the same fields; None of another operation or a wrong document."""
+        try:
+            document = self.read(text)
+        except GraphQLError:
+            return None
+        operations = separate_operations(document.node)
+        name = operation_name if operation_name is not None or len(operations) != 1 else next(iter(operations))
+        if document.errors or name not in operations:
+            return None
+        meant = operations[name]
+        as_queries = [
+            _as_query(one)
+            if isinstance(one, OperationDefinitionNode) and one.operation is OperationType.SUBSCRIPTION
+            else one
+            for one in meant.definitions
+        ]
+        return None if as_queries == list(meant.definitions) else print_ast(DocumentNode(definitions=tuple(as_queries)))
+
     @staticmethod
     def check_cost(cost: int) -> None:
         """Refuse a cost beyond the limit; raises a RequestError."""
@@ -143,6 +173,16 @@ class ReadOnce(SchemaExtension):
     def _parsed(self) -> ParsedDocuments:
         parsed: ParsedDocuments = self.execution_context.schema.parsed  # type: ignore[attr-defined]
         return parsed
+
+
+def _as_query(node: OperationDefinitionNode) -> OperationDefinitionNode:
+    return OperationDefinitionNode(
+        operation=OperationType.QUERY,
+        name=node.name,
+        variable_definitions=node.variable_definitions,
+        directives=node.directives,
+        selection_set=node.selection_set,
+    )
 
 
 def _again(error: GraphQLError) -> GraphQLError:

@@ -12,7 +12,7 @@ from graph.cycles import CycleQuery
 from graph.execution import AtlasSchema, Compiling, OperationScope
 from graph.lineage import LineageQuery
 from graph.listings import ListingQuery
-from graph.operations import OperationsQuery
+from graph.operations import OperationsQuery, Subscription
 from graph.parsed import ReadOnce
 from graph.raw_records import RawRecordQuery
 from graph.records import RecordQuery
@@ -47,6 +47,7 @@ def build(
     """Build the schema, with further extensions inside the standing ones; errors may suggest names that there are."""
     return AtlasSchema(
         Query,
+        subscription=Subscription,
         compiling=compiling,
         suggestions=suggestions,
         types=[Agent, Work, Concept],

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 
 from db.settings import Settings
 from graph.app import create_app
-from graph.http_protocol import BoundedProtocol
+from graph.http_protocol import WEBSOCKETS, BoundedProtocol
 from tests.client import Client
 
 
@@ -24,7 +24,7 @@ def _quiet(_: uvicorn.Server) -> Iterator[None]:
 @asynccontextmanager
 async def listening(app: ASGIApp, **options: Any) -> AsyncIterator[int]:
     """Serve an application; yields the port."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, http=BoundedProtocol, log_config=None, **options))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, http=BoundedProtocol, log_config=None, **WEBSOCKETS, **options))
     with patch.object(uvicorn.Server, "capture_signals", _quiet):
         running = asyncio.create_task(server.serve())
         while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
