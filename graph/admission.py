@@ -6,8 +6,9 @@ from enum import Enum
 from typing import Any
 
 import orjson
+from starlette.types import Scope
 
-from graph.budget import Budget, Charge
+from graph.budget import Budget, Charge, network_of
 from graph.cost import fields_in
 from graph.errors import RequestError
 from graph.limits import REFUSED_COST, limit_error
@@ -44,10 +45,13 @@ class Account:
         given = f"the operation costs {self.due}, and {charge.remaining} of the minute's {charge.per_minute} are left"
         return limit_error(f"{given}: wait {charge.reset_seconds} s, or ask for less")
 
-    def headers(self) -> list[tuple[bytes, bytes]]:
+    def told(self) -> Mapping[str, str]:
         """Return the response's headers; none where there are no budgets."""
-        found = self.charge.headers() if self.charge else {}
-        return [(name.encode(), value.encode()) for name, value in found.items()]
+        return self.charge.headers() if self.charge else {}
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """Return the response's headers, encoded."""
+        return [(name.encode(), value.encode()) for name, value in self.told().items()]
 
     def report(self, body: bytes | None) -> dict[str, Any]:
         """Return `extensions.cost` of a response, or of none."""
@@ -56,6 +60,13 @@ class Account:
         if self.charge:
             told |= {"remaining": self.charge.remaining, "resetAt": self.charge.resets_on}
         return told
+
+
+def payer(scope: Scope) -> str:
+    """Return whose budget pays for a request: that of the token's subject, of the address without one."""
+    subject = scope["state"]["caller"].subject
+    address = (scope.get("client") or ("",))[0]
+    return f"address/{network_of(address)}" if subject is None else f"subject/{subject}"
 
 
 async def charge(

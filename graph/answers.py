@@ -82,7 +82,8 @@ async def say_what_is_wrong(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     path = request.url.path[:MAX_SHOWN_CHARACTERS]
     message = f"{request.method} {path}: {error.detail}. GET / tells what is here."
-    return error_answer(message, Code.BAD_INPUT, error.status_code, headers=error.headers)
+    code = Code.NOT_FOUND if error.status_code == 404 else Code.BAD_INPUT
+    return error_answer(message, code, error.status_code, headers=error.headers)
 
 
 def failure(error: Exception) -> Response:

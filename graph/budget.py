@@ -91,18 +91,6 @@ class Budget:
             await self._pool.aclose()
 
 
-@dataclass(frozen=True, slots=True)
-class Allowance:
-    """One caller's budget."""
-
-    budget: Budget
-    caller: str
-
-    async def charge(self, cost: int) -> Charge | None:
-        """Take from it unless too little is left; None when that cannot be told."""
-        return await self.budget.charge(self.caller, cost)
-
-
 def network_of(address: str) -> str:
     """Return what to count an address by: itself, and of the sixth version its site."""
     try:

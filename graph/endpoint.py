@@ -12,11 +12,11 @@ from starlette.types import Receive, Scope, Send
 
 from db.errors import DatabaseUnavailableError
 from graph.access import Caller
-from graph.admission import Account, CostAsked, charge
+from graph.admission import Account, CostAsked, charge, payer
 from graph.answering import Answers, Found, Level
 from graph.answers import STATUSES
 from graph.asked import JSON, Asked, read_body, read_url
-from graph.budget import Budget, network_of
+from graph.budget import Budget
 from graph.cache import Answer, Recent, digest
 from graph.context import Context
 from graph.deadlines import Deadline
@@ -112,7 +112,7 @@ class Endpoint:
         budget: Budget | None = scope["app"].state.budget
         if budget is None and asked.cost is CostAsked.NOTHING:
             return None
-        caller = _caller_of_budget(scope)
+        caller = payer(scope)
         return await charge(
             self._schema.parsed, budget, caller, query, asked.variables, asked.operation_name, asked.cost
         )
@@ -148,13 +148,6 @@ class Endpoint:
         if len(text) <= MAX_KNOWN_BYTES:
             self._known.keep((content_type, text), known)
         return known
-
-
-def _caller_of_budget(scope: Scope) -> str:
-    """Return whose budget it is: that of the token's subject, of the address without one."""
-    subject = scope["state"]["caller"].subject
-    address = (scope.get("client") or ("",))[0]
-    return f"address/{network_of(address)}" if subject is None else f"subject/{subject}"
 
 
 async def _settled(account: Account, asked: CostAsked, reply: Reply) -> bool:

@@ -14,8 +14,10 @@ from db.record_filters import AllOf, ColumnTest
 from db.record_keys import RecordPage, Wanted
 from db.session import ReadSession
 from graph.access import Caller
-from graph.answers import JSONResponse, problem
-from graph.errors import RequestError, check_text, request_id
+from graph.admission import Account, payer
+from graph.answers import JSONResponse, error_answer, problem
+from graph.budget import Budget
+from graph.errors import Code, RequestError, check_text, request_id
 from graph.gate import caller_of
 from graph.openapi import document
 from graph.record_filters import check_value
@@ -25,6 +27,9 @@ from graph.rest_parameters import TESTS, DataParameters, NoParameters, read_para
 
 T = TypeVar("T")
 
+COUNT_COST, RECORD_COST, STATS_COST = 20, 20, 400
+"""What a page's total, each of its records and the statistics cost: about as much as GraphQL's."""
+
 
 async def data(request: Request) -> Response:
     """Give a page of records."""
@@ -32,6 +37,9 @@ async def data(request: Request) -> Response:
     parameters = read_parameters(request.query_params, DataParameters)
     window = parameters.window()
     wanted = _wanted(parameters)
+    account = await _charge(request, COUNT_COST + RECORD_COST * window.size)
+    if account.refusal:
+        return _refused(account, account.refusal)
     position = None
     if parameters.cursor is not None:
         position = _checked(lambda _, cursor: read_position(cursor, parameters.order), "cursor", parameters.cursor)
@@ -51,13 +59,16 @@ async def data(request: Request) -> Response:
         request_id=request_id(),
         api_latency_ms=_milliseconds(begun),
     )
-    return JSONResponse(answer)
+    return JSONResponse(answer, headers=account.told())
 
 
 async def stats(request: Request) -> Response:
     """Tell what there is and how it came."""
     begun = time.perf_counter()
     read_parameters(request.query_params, NoParameters)
+    account = await _charge(request, STATS_COST)
+    if account.refusal:
+        return _refused(account, account.refusal)
     async with _reading(request) as session:
         version = await operations.data_version(session)
         waiting = await operations.open_quarantine(session)
@@ -76,13 +87,22 @@ async def stats(request: Request) -> Response:
             request_id=request_id(),
             api_latency_ms=_milliseconds(begun),
         )
-    return JSONResponse(answer)
+    return JSONResponse(answer, headers=account.told())
 
 
 async def openapi(request: Request) -> Response:
     """Describe these endpoints."""
     read_parameters(request.query_params, NoParameters)
     return JSONResponse(_document())
+
+
+async def _charge(request: Request, cost: int) -> Account:
+    budget: Budget | None = request.app.state.budget
+    return Account(cost, cost, await budget.charge(payer(request.scope), cost) if budget else None)
+
+
+def _refused(account: Account, refusal: RequestError) -> Response:
+    return error_answer(refusal.message, Code.LIMIT, 429, headers=account.told())
 
 
 async def _sources(session: ReadSession, caller: Caller) -> list[SourceAnswer]:

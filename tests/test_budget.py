@@ -143,3 +143,12 @@ def test_redis_that_is_none_is_refused() -> None:
 )
 def test_addresses_of_one_site_share_a_budget(address: str, network: str) -> None:
     assert network_of(address) == network
+
+
+async def test_rest_is_charged_too(bounded: Client) -> None:
+    page = await bounded.http.get("/data?page_size=10")
+    assert remaining(page) == BUDGET - 220
+    assert remaining(await bounded.http.get("/stats")) == BUDGET - 620
+    refused = await bounded.http.get("/data?page_size=100")
+    assert (refused.status_code, refused.json()["code"]) == (429, "LIMIT")
+    assert 1 <= int(refused.headers["retry-after"]) <= 60

@@ -94,6 +94,7 @@ async def test_root_tells_what_is_here(atlas: Client) -> None:
     assert (await atlas.http.get("/")).json()["graphql"] == "/graphql"
     missing = await atlas.http.get("/nothing")
     assert (missing.status_code, "GET /nothing" in missing.json()["error"]) == (404, True)
+    assert missing.json()["code"] == "NOT_FOUND"
 
 
 async def test_health_of_a_serving_process_is_ok(atlas: Client) -> None:
