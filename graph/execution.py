@@ -1,7 +1,7 @@
 """Operations and their answers: from a compiled statement, or from Strawberry's executor."""
 
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from enum import Enum
 from functools import cached_property
 from typing import Any
@@ -92,8 +92,10 @@ class OperationScope(SchemaExtension):
         yield
 
     def get_results(self) -> dict[str, Any]:
-        """Tell which lists were cut."""
-        truncated = self.execution_context.context.truncated
+        """Tell which lists were cut, of those that no error has made null."""
+        result = self.execution_context.result
+        data = None if result is None else result.data
+        truncated = [cut for cut in self.execution_context.context.truncated if _is_there(data, cut["path"])]
         return {"truncated": truncated} if truncated else {}
 
 
@@ -205,6 +207,14 @@ class AtlasSchema(strawberry.Schema):
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         """Leave logging to `presentable`, which knows what is worth it."""
+
+
+def _is_there(data: Any, path: Sequence[str | int]) -> bool:
+    for step in path:
+        if data is None or isinstance(data, orjson.Fragment):
+            break
+        data = data[step]
+    return data is not None
 
 
 def _failed(prepared: Prepared, error: Exception) -> ExecutionResult:

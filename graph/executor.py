@@ -13,7 +13,6 @@ from graphql import (
     GraphQLBoolean,
     GraphQLField,
     GraphQLID,
-    GraphQLInt,
     GraphQLLeafType,
     GraphQLObjectType,
     GraphQLOutputType,
@@ -34,12 +33,8 @@ Details = list[FieldDetails]
 Read = Callable[[Any], Any]
 """Reads a value, or completes one; raises when that is not as it should be."""
 
-_AS_THEY_ARE: Mapping[Any, type] = {
-    GraphQLString: str,
-    GraphQLID: str,
-    GraphQLBoolean: bool,
-}
-_MAX_INT = 2**31 - 1
+_AS_THEY_ARE: Mapping[Any, type] = {GraphQLString: str, GraphQLID: str, GraphQLBoolean: bool}
+"""Scalars, and the type whose values are written as they are."""
 
 
 class _NotPlainError(Exception):
@@ -90,7 +85,16 @@ class PlainExecutor(StrawberryGraphQLCoreExecutionContext):
         if definition is None or not isinstance(own, StrawberryField):
             raise _NotPlainError
         get, complete = _getter(definition, own), self._completer(definition.type, details)
-        return lambda source: complete(get(source))
+        named = definition.type.of_type if is_non_null_type(definition.type) else definition.type
+        plain = int if getattr(named, "coerce_output_value", None) is int else _AS_THEY_ARE.get(named)
+        if plain is None:
+            return lambda source: complete(get(source))
+
+        def read(source: Any) -> Any:
+            value = get(source)
+            return value if type(value) is plain else complete(value)
+
+        return read
 
     def _completer(self, kind: GraphQLOutputType, details: Details) -> Read:
         if is_non_null_type(kind):
@@ -161,11 +165,9 @@ def _required(complete: Read) -> Read:
 def _leaf(kind: GraphQLLeafType) -> Read:
     if is_enum_type(kind):
         return _enum(kind)
-    coerce, plain = kind.coerce_output_value, _AS_THEY_ARE.get(kind)
+    coerce = kind.coerce_output_value
 
     def complete(value: Any) -> Any:
-        if type(value) is plain or (kind is GraphQLInt and type(value) is int and -_MAX_INT <= value <= _MAX_INT):
-            return value
         coerced = coerce(value)
         if coerced is None or coerced is Undefined:
             raise _NotPlainError

@@ -12,7 +12,7 @@ from db.models.atlas import Kind, RelationshipType
 from db.text import fold
 from db.traversal import Cut, Link, Links, Reach, WalkFrom, edges_among, link_rows, reached_rows, walk
 from graph.atlas import Concept
-from graph.compiled.mapping import EXECUTED, SQL, Listed, One, Part, Row, Walked, mapped
+from graph.compiled.mapping import SQL, Listed, One, Part, Row, Walked, mapped
 from graph.context import Info
 from graph.influences import PROVENANCE, Provenance, provenance_of
 from graph.learning import LearningOrder, learning_order, mermaid
@@ -39,10 +39,16 @@ class RoadmapNode:
     )
 
 
+def _is_redundant(root: strawberry.Parent["RoadmapEdge"]) -> bool:
+    return root.ends in root.roadmap.order.redundant
+
+
 @strawberry.type(description="That one concept of a roadmap must be learnt before another.")
 class RoadmapEdge:
     """A prerequisite between two concepts of a roadmap."""
 
+    roadmap: strawberry.Private["Roadmap"]
+    ends: strawberry.Private[tuple[int, int]]
     provenance_map: strawberry.Private[dict[str, Any]]
     source: Concept = strawberry.field(
         description="What must be learnt first.", metadata={SQL: Part(lambda row: row.part("source_"))}
@@ -53,9 +59,9 @@ class RoadmapEdge:
     type: RelationshipType = strawberry.field(description="Always PREREQUISITE_FOR.")
     confidence: float = strawberry.field(description="How sure the edge is, 0 to 1.")
     is_derived: bool = strawberry.field(description="Whether it rests on rules alone, not on statements.")
-    is_redundant: bool = strawberry.field(
-        metadata=EXECUTED,
-        description="Whether a longer way through the roadmap says the same; drawings are clearer without such edges.",
+    is_redundant: bool = resolved(
+        _is_redundant,
+        "Whether a longer way through the roadmap says the same; drawings are clearer without such edges.",
     )
     note: str | None = strawberry.field(description="Why, in words, where the source says so.")
     provenance: list[Provenance] = mapped(provenance_of, "The statements it rests on.", PROVENANCE)
@@ -96,13 +102,14 @@ def _edges(root: ARoadmap) -> list[RoadmapEdge]:
     concepts: dict[int, Any] = root.concepts
     return [
         RoadmapEdge(
+            roadmap=root,
+            ends=(link.source_id, link.target_id),
             provenance_map=link.provenance,
             source=concepts[link.source_id],
             target=concepts[link.target_id],
             type=link.type,
             confidence=link.confidence,
             is_derived=link.is_derived,
-            is_redundant=(link.source_id, link.target_id) in root.order.redundant,
             note=link.note,
         )
         for link in root.links

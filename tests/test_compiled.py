@@ -103,6 +103,7 @@ async def test_so_it_does_over_records(
         ('query($a: Boolean!) { dataVersion @skip(if: $a) { version } entity(id: "Q868") { id } }', {"a": True}),
         ("query($f: Int = 3) { timelineFigures(first: $f) { name works(first: 1) { title } } }", {}),
         ("query($f: Int) { timelineFigures(first: $f) { name } }", {}),
+        ('{ timelineFigures(first: 1) { works(first: 1) { id } } nodes(ids: ["?"]) { id } }', {}),
         ("query($f: Int) { timelineFigures(first: $f) { name } }", {"f": None}),
         ("query($f: Float) { timelineFigures(first: $f) { name } }", {"f": 1.5}),
         (ENTITY, {"id": 9358}),

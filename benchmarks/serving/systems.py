@@ -50,6 +50,7 @@ def _node(script: str) -> tuple[str, ...]:
 
 SYSTEMS = {
     "atlas": System("Chronos Atlas, uncached", _python("benchmarks.serving.uncached"), has_cursors=True),
+    "executed": System("Chronos Atlas, not compiled", _python("benchmarks.serving.executed"), has_cursors=True),
     "postgraphile": System("PostGraphile", _node("postgraphile.mjs"), "postgraphile", has_cursors=True),
     "mercurius": System("mercurius + graphql-jit", _node("mercurius.mjs")),
     "plain": System("plain Strawberry", _python("benchmarks.serving.plain")),

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import (
@@ -18,7 +19,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, REAL, TSVECTOR
-from sqlalchemy.orm import Mapped, composite, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 
 from db.dates import Calendar, HistoricalDate, Precision
 from db.models.base import Base
@@ -48,21 +49,20 @@ class RelationshipType(StrEnum):
     NAMED_AFTER = "NAMED_AFTER"
 
 
-def _date(
-    year: int | None,
-    month: int | None,
-    day: int | None,
-    precision: int | None,
-    calendar: int | None,
-    first: int | None,
-    last: int | None,
-) -> HistoricalDate | None:
-    if year is None or first is None or last is None:
-        return None
-    return HistoricalDate(year, month, day, Precision(precision or 0), Calendar(calendar or 0), first, last)
-
-
 DATE_PARTS = ("year", "month", "day", "precision", "calendar", "first", "last")
+
+
+def _date(prefix: str) -> property:
+    """Make a property of a date in several columns; a composite would be made of every row, asked for or not."""
+    parts = attrgetter(*(f"{prefix}_{part}" for part in DATE_PARTS))
+
+    def read(entity: "Entity") -> HistoricalDate | None:
+        year, month, day, precision, calendar, first, last = parts(entity)
+        if year is None or first is None or last is None:
+            return None
+        return HistoricalDate(year, month, day, Precision(precision or 0), Calendar(calendar or 0), first, last)
+
+    return property(read)
 
 
 class Dataset(Base):
@@ -123,8 +123,7 @@ class Entity(Base):
         deferred_raiseload=True,
     )
 
-    start: Mapped[HistoricalDate | None] = composite(_date, *(f"start_{part}" for part in DATE_PARTS))
-    end: Mapped[HistoricalDate | None] = composite(_date, *(f"end_{part}" for part in DATE_PARTS))
+    start, end = _date("start"), _date("end")
 
     __mapper_args__ = {"polymorphic_on": "kind"}  # noqa: RUF012 (SQLAlchemy's declarative form)
     __table_args__ = (

@@ -12,9 +12,6 @@ from db.rows import Rows, Sequel, Slot
 SQL = "sql"
 """The key of a field's mapping in its metadata."""
 
-EXECUTED: dict[str, None] = {SQL: None}
-"""The metadata of a field that has no column of its name, and no mapping."""
-
 
 class NotCompilableError(Exception):
     """The operation, or its arguments, are for the executor."""

@@ -181,11 +181,7 @@ class Selector:
             raise NotCompilableError(f"{node.name.value} is for the executor")
         mapping = own.metadata.get(SQL)
         if mapping is None:
-            if (
-                SQL in own.metadata
-                or own.base_resolver is not None
-                or not is_leaf_type(get_named_type(definition.type))
-            ):
+            if own.base_resolver is not None or not is_leaf_type(get_named_type(definition.type)):
                 raise NotCompilableError(f"{parent.name}.{node.name.value} has no mapping")
             mapping = self._plain.setdefault(own.python_name, _plain(own.python_name))
         read = None if isinstance(mapping, Part) else mapping.read
