@@ -31,7 +31,19 @@ from sqlalchemy.sql.operators import custom_op
 from db.dates import Precision, first_day, last_day
 from db.lookups import MEASURE, literal_of
 from db.models.atlas import Entity, Kind
-from db.rows import ENTITY, Rows, Sequel, Slot, bound, bound_list, columns_of, kind_of, limited
+from db.rows import (
+    ENTITIES,
+    ENTITY,
+    Rows,
+    Sequel,
+    Slot,
+    bound,
+    bound_list,
+    columns_of,
+    entity_of,
+    kind_of,
+    limited,
+)
 from db.session import ReadSession
 from db.text import fold
 
@@ -202,8 +214,9 @@ async def entity_page(session: ReadSession, page: EntityPage) -> tuple[list[tupl
     """
     assert isinstance(page.first, int)
     near = limited(page.rows().select(["id", "order_value"]), page.first).subquery("near")
-    rows = await session.rows(select(Entity, near.c.order_value).join(near, near.c.id == Entity.id).order_by(near.c.n))
-    found = [(entity, value) for entity, value in rows[: page.first]]
+    statement = ENTITIES.add_columns(near.c.order_value).join(near, near.c.id == ENTITY.c.id).order_by(near.c.n)
+    rows = await session.rows(statement)
+    found = [(entity_of(row[:-1]), row[-1]) for row in rows[: page.first]]
     return (found[::-1] if page.is_backward else found), len(rows) > page.first
 
 
@@ -215,7 +228,8 @@ async def count_entities(session: ReadSession, page: EntityPage) -> int:
 async def listed(session: ReadSession, wanted: "Births | Lives") -> Sequence[Entity]:
     """Return a list of agents, `first` and one more at most."""
     near = limited(wanted.rows().select(["id"]), wanted.first).subquery("near")
-    return await session.scalars(select(Entity).join(near, near.c.id == Entity.id).order_by(near.c.n))
+    rows = await session.rows(ENTITIES.join(near, near.c.id == ENTITY.c.id).order_by(near.c.n))
+    return [entity_of(row) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)

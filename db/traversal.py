@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 from sqlalchemy.types import TypeEngine
 
-from db.lookups import INFLUENCE, EntityKey, edge_columns, entity_row, is_any, literal_of
+from db.lookups import INFLUENCE, EntityKey, Link, edge_columns, entity_row, is_any, literal_of
 from db.models.atlas import Influence, Kind, RelationshipType
 from db.rows import ENTITY, Rows, Slot, bound, bound_list, columns_of
 from db.session import ReadSession
@@ -50,18 +50,6 @@ class Walk:
 
     depths: dict[int, int]
     cuts: tuple[Cut, ...]
-
-
-class Link(NamedTuple):
-    """An edge as a walk gives it; a row of the ORM costs three times as much to make."""
-
-    source_id: int
-    target_id: int
-    type: RelationshipType
-    confidence: float
-    is_derived: bool
-    note: str | None
-    provenance: dict[str, Any]
 
 
 _LINK = select(*(getattr(Influence, name) for name in Link._fields))

@@ -7,8 +7,8 @@ from aiodataloader import DataLoader
 from sqlalchemy import Row
 
 from db import lookups, records, run_details
-from db.lookups import EntityList, InfluencePage
-from db.models.atlas import Dataset, Entity, Influence
+from db.lookups import EntityList, InfluencePage, Link
+from db.models.atlas import Dataset, Entity
 from db.models.operations import EtlRun, Quarantine, RunReport
 from db.models.records import RawRecord, RecordField, RunQuality
 from db.records import RecordKey
@@ -47,7 +47,7 @@ class Loaders:
         self.measures_by_entity: DataLoader[int, Row[Any] | None] = _single(session, lookups.measures_by_entity)
         self.lists_by_parent: DataLoader[tuple[int, EntityList], list[Entity]]
         self.lists_by_parent = _listed(session, lookups.lists_by_parent, list, size)
-        self.influences_by_entity: DataLoader[tuple[int, InfluencePage], list[tuple[Influence, Entity]]]
+        self.influences_by_entity: DataLoader[tuple[int, InfluencePage], list[tuple[Link, Entity]]]
         self.influences_by_entity = _listed(session, lookups.influences_by_entity, list, size)
         self.influence_counts_by_entity: DataLoader[tuple[int, InfluencePage], int]
         self.influence_counts_by_entity = _listed(session, lookups.influence_counts_by_entity, int, size)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import strawberry
 
-from db.lookups import InfluencePage, InfluencePosition, dataset_row, statement_rows
+from db.lookups import InfluencePage, InfluencePosition, Link, dataset_row, statement_rows
 from db.models import atlas as models
 from db.models.atlas import RelationshipType
 from graph.compiled.mapping import SQL, WITHIN_PAGE, Listed, One, Page, Part, Row, mapped
@@ -174,7 +174,7 @@ INFLUENCES = Page(
 )
 
 
-def _edge(influence: models.Influence, far: Any) -> InfluenceEdge:
+def _edge(influence: Link, far: Any) -> InfluenceEdge:
     return InfluenceEdge(
         provenance_map=influence.provenance,
         cursor=encode_cursor(CURSOR, (influence.type, far.id)),

@@ -9,14 +9,13 @@ from sqlalchemy import ColumnElement, Text, case, func, literal_column, null, or
 from sqlalchemy.dialects.postgresql import array
 
 from db.keys import internal_id
-from db.lookups import EntityKey, entities_by_id
+from db.lookups import EntityKey, Link, entities_by_id
 from db.models.atlas import RelationshipType
 from db.traversal import (
     ALL_LINKS,
     MAX_DEPTH,
     MAX_NODES,
     Cut,
-    Link,
     Links,
     PathLimitError,
     Reach,

@@ -6,11 +6,11 @@ from typing import Annotated, Any
 import strawberry
 
 from db.keys import internal_id
-from db.lookups import EntityKey, entities_by_id
+from db.lookups import EntityKey, Link, entities_by_id
 from db.models import atlas as models
 from db.models.atlas import Kind, RelationshipType
 from db.text import fold
-from db.traversal import Cut, Link, Links, Reach, WalkFrom, edges_among, link_rows, reached_rows, walk
+from db.traversal import Cut, Links, Reach, WalkFrom, edges_among, link_rows, reached_rows, walk
 from graph.atlas import Concept
 from graph.compiled.mapping import SQL, Listed, One, Part, Row, Walked, mapped
 from graph.context import Info
