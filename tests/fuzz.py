@@ -9,6 +9,7 @@ They are sent over the small graph; the outcomes are counted by status and code.
 import argparse
 import asyncio
 import random
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -62,7 +63,7 @@ def fuzz(url: str, examples: int, first: int) -> Counter[str]:
         suppress_health_check=list(HealthCheck),
     )
     @given(case=made)
-    def send(case: Case) -> None:
+    def send(case: "Case[Any]") -> None:
         answer = http.post(url, json={"query": case.body})
         outcomes[outcome_of(case.body, answer)] += 1
 
@@ -103,9 +104,10 @@ def main() -> None:
     given_ = parser.parse_args()
     begun = time.monotonic()
     outcomes = asyncio.run(run(given_.examples, given_.seed))
-    print(f"seed {given_.seed}: {outcomes.total()} operations in {time.monotonic() - begun:.0f} s, none of them failed")
-    for outcome, count in outcomes.most_common():
-        print(f"{count:>7,}  {outcome}")
+    seconds = time.monotonic() - begun
+    lines = [f"seed {given_.seed}: {outcomes.total()} operations in {seconds:.0f} s, none of them failed"]
+    lines += [f"{count:>7,}  {outcome}" for outcome, count in outcomes.most_common()]
+    sys.stdout.write("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
