@@ -43,7 +43,12 @@ class Settings(BaseSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="Origins allowed to query from a browser: '[\"https://example.org\"]'"
     )
-    pool_size: int = Field(default=10, ge=1, le=40, description="Database connections a process may hold")
+    pool_size: int = Field(
+        default=10,
+        ge=1,
+        le=38,
+        description="Database connections a process may hold, beside two for version and health",
+    )
     deadline_seconds: float = Field(
         default=4, ge=0.001, le=3600, description="The longest a request may take, and a query of the API in PostgreSQL"
     )

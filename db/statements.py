@@ -71,7 +71,7 @@ class Readers:
             raise
         except BaseException as error:
             if loan.driver.is_closed() or was_lost(error):
-                self._discard(loan)
+                self._distrust(loan)
                 raise ConnectionLostError("the connection broke") from error
             if isinstance(error, asyncpg.PostgresError):
                 self._give(loan)
@@ -81,6 +81,13 @@ class Readers:
         self._give(loan)
         assert isinstance(row, asyncpg.Record)
         return row
+
+    def _distrust(self, loan: _Loan) -> None:
+        """Give up a connection that broke, and all that were made before it did: they may have broken too, unseen."""
+        self.engine.pool._invalidate(loan.connection, _checkin=False)
+        self._discard(loan)
+        while self._idle:
+            self._discard(self._idle.pop())
 
     def _clear(self, loan: _Loan) -> None:
         """Have a connection used again once its server has confirmed that it does nothing more for it."""

@@ -43,6 +43,8 @@ from graph.versions import NewestVersion
 from graph.watch import Watch
 
 FAREWELL_SECONDS = 2
+APART = 2
+"""How many connections there are beside those of the pool: for the version, and for the health."""
 
 EXAMPLE_QUERY = """\
 # What must I learn before Bayesian logistic regression?
@@ -95,11 +97,12 @@ def create_app(settings: Settings, url: str) -> Starlette:
         app.state.deadline_seconds = settings.deadline_seconds
         app.state.is_draining = False
         app.state.breakers = breakers
+        app.state.look = None
         app.state.revisions = known_revisions()
         app.state.engine = read_engine(url, settings.pool_size, settings.deadline_seconds, breaker)
         app.state.readers = Readers(app.state.engine)
         # The version and the health are read also while operations have all connections of the other engine.
-        app.state.apart = of_version = read_engine(url, 1, settings.deadline_seconds, breaker)
+        app.state.apart = of_version = read_engine(url, APART, settings.deadline_seconds, breaker)
         app.state.answers = Answers(
             NewestVersion(Readers(of_version)), shared, watch.metrics, settings.deadline_seconds
         )

@@ -14,9 +14,8 @@ from limits import RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage, RedisStorage, Storage
 from limits.aio.strategies import FixedWindowRateLimiter
 from redis.asyncio.connection import ConnectionPool
-from redis.exceptions import RedisError
 
-from graph.redis_pool import redis_pool
+from graph.redis_pool import FAILURES, redis_pool
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +78,7 @@ class Budget:
                 if is_allowed:
                     await self._limiter.hit(self._item, caller, cost=cost)
                 left = await self._limiter.get_window_stats(self._item, caller)
-        except (RedisError, OSError, TimeoutError) as error:
+        except FAILURES as error:
             self._paused_until = time.monotonic() + PAUSE_SECONDS
             logger.warning("budgets cannot be counted, everyone is let in for %s s: %s", PAUSE_SECONDS, error)
             return None

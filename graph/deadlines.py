@@ -5,11 +5,13 @@ import math
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope
 
-from graph.errors import Code, RequestError, bad_input
+from db.session import was_lost
+from graph.errors import Code, RequestError, bad_input, causes_of
 
 HEADER = "X-Request-Timeout"
 LISTEN_AFTER_SECONDS = 0.02
@@ -76,11 +78,22 @@ def too_late(seconds: float) -> RequestError:
 
 
 def bounded(endpoint: Endpoint) -> Endpoint:
-    """Make an endpoint that ends with its request's deadline or client, and the SQL with it."""
+    """Make an endpoint that ends with its request's deadline or client, and the SQL with it.
+
+    What it reads is read once more when the connection to the database breaks meanwhile.
+    """
+
+    async def tried_again(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except (OSError, SQLAlchemyError) as error:
+            if not any(was_lost(cause) for cause in causes_of(error)):
+                raise
+        return await endpoint(request)
 
     async def ended_in_time(request: Request) -> Response:
         deadline = Deadline(request.scope, request.receive)
-        work = asyncio.ensure_future(endpoint(request))
+        work = asyncio.ensure_future(tried_again(request))
         try:
             return await deadline.wait(work)
         finally:

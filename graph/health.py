@@ -44,14 +44,14 @@ async def live(_request: Request) -> Response:
 async def ready(request: Request) -> Response:
     """Tell whether queries can be answered: 200 or 503."""
     state = request.app.state
-    problem = STOPPING if state.is_draining else (await _look(state.apart, state.revisions)).problem
+    problem = STOPPING if state.is_draining else (await _look(request)).problem
     answer = ReadyAnswer("unavailable" if problem else "ok", problem, _breakers(request))
     return JSONResponse(answer, 503 if problem else 200)
 
 
 async def health(request: Request) -> Response:
     """Tell both, and how the ETL's newest run went."""
-    state = await _look(request.app.state.apart, request.app.state.revisions)
+    state = await _look(request)
     last_run = None if state.last_run is None else RunAnswer.of(state.last_run, caller_of(request))
     answer = HealthAnswer(
         status="unavailable" if state.problem else "ok",
@@ -70,7 +70,16 @@ def _breakers(request: Request) -> dict[str, Literal["closed", "open"]]:
     return {name: "open" if is_open() else "closed" for name, is_open in request.app.state.breakers.items()}
 
 
-async def _look(engine: AsyncEngine, revisions: dict[str, bool]) -> _State:
+async def _look(request: Request) -> _State:
+    """Look once for all who ask at the same time: there is one connection for it."""
+    state = request.app.state
+    if state.look is None or state.look.done():
+        state.look = asyncio.create_task(_look_at(state.apart, state.revisions))
+    found: _State = await asyncio.shield(state.look)
+    return found
+
+
+async def _look_at(engine: AsyncEngine, revisions: dict[str, bool]) -> _State:
     try:
         async with asyncio.timeout(PATIENCE_SECONDS), engine.connect() as connection:
             return await _inspect(connection, revisions)

@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from db.errors import DatabaseUnavailableError
 from db.observe import Statement, observe_statements
 from db.run_totals import EtlTotals, etl_totals
 from db.session import ReadSession
@@ -187,7 +188,7 @@ class Totals(Collector):
             session = ReadSession(self._engine)
             self._is_up = False
             try:
-                with suppress(SQLAlchemyError, OSError, TimeoutError):
+                with suppress(SQLAlchemyError, OSError, TimeoutError, DatabaseUnavailableError):
                     async with asyncio.timeout(TOTALS_PATIENCE_SECONDS):
                         self._totals = await etl_totals(session)
                     self._is_up, self._read_at = True, time.monotonic()

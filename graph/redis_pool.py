@@ -3,8 +3,12 @@
 from redis.asyncio.connection import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 
 from db.errors import ConfigurationError
+
+FAILURES = (RedisError, OSError, RuntimeError)
+"""What a Redis that cannot be used raises: of a connection that was reset, uvloop tells as a RuntimeError."""
 
 
 def redis_pool(url: str, timeout_seconds: float) -> ConnectionPool:

@@ -14,11 +14,10 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from graph.cache import Kept
-from graph.redis_pool import redis_pool
+from graph.redis_pool import FAILURES, redis_pool
 
 TIMEOUT_SECONDS = 0.02
 PROBE_TIMEOUT_SECONDS = 1
@@ -103,7 +102,7 @@ class RedisCache:
         if self._probe is not None:
             self._probe.cancel()
             await asyncio.gather(self._probe, return_exceptions=True)
-        with suppress(RedisError, OSError):
+        with suppress(*FAILURES):
             await self._redis.aclose()
 
     async def _lock(self, lock: str) -> bool:
@@ -141,7 +140,7 @@ class RedisCache:
             if self._timeouts >= MAX_TIMEOUTS:
                 self._pause(f"it does not answer within {TIMEOUT_SECONDS * 1000:.0f} ms")
             return otherwise
-        except (RedisError, OSError) as error:
+        except FAILURES as error:
             self._pause(str(error))
             return otherwise
         finally:
@@ -165,7 +164,7 @@ class RedisCache:
             # That may have connected, which takes longer.
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 await self._redis.ping()
-        except (RedisError, OSError, TimeoutError):
+        except FAILURES:
             self._paused_until = time.monotonic() + PAUSE_SECONDS
             return
         self._timeouts = 0

@@ -48,6 +48,11 @@ class RedisServer:
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
+    def go_on(self) -> None:
+        """Have it answer again."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     async def keys(self, pattern: str = "*") -> list[str]:
         """Return the keys it has."""
         async with Redis.from_url(self.url) as client:
