@@ -1,9 +1,10 @@
 """The web application: routes, middleware, and what lives as long as it serves."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
+from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -87,9 +88,7 @@ def create_app(settings: Settings, url: str) -> Starlette:
     tokens = Tokens(settings)
     watch = Watch(Metrics(), open_tracing(settings.otlp_endpoint))
     breaker = Breaker("database")
-    breakers = {"database": lambda: bool(breaker.opened)}
-    if shared is not None:
-        breakers["redis"] = lambda: shared.is_paused
+    breakers = _breakers(breaker, shared)
     watch.metrics.watch_breakers(breakers)
 
     @asynccontextmanager
@@ -116,11 +115,7 @@ def create_app(settings: Settings, url: str) -> Starlette:
             await app.state.answers.close()
             if budget is not None:
                 await budget.close()
-            for engine in (of_version, app.state.engine):
-                # A server that does not answer is not waited for.
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(FAREWELL_SECONDS):
-                        await engine.dispose()
+            await asyncio.gather(*(_dispose(engine) for engine in (of_version, app.state.engine)))
             await asyncio.to_thread(watch.close)
 
     page = graphiql_page(EXAMPLE_QUERY)
@@ -133,6 +128,18 @@ def create_app(settings: Settings, url: str) -> Starlette:
         exception_handlers={HTTPException: say_what_is_wrong, ParameterError: refuse},
         lifespan=lifespan,
     )
+
+
+async def _dispose(engine: AsyncEngine) -> None:
+    # A server that does not answer is not waited for.
+    with suppress(TimeoutError):
+        async with asyncio.timeout(FAREWELL_SECONDS):
+            await engine.dispose()
+
+
+def _breakers(database: Breaker, shared: RedisCache | None) -> dict[str, Callable[[], bool]]:
+    found: dict[str, Callable[[], bool]] = {"database": lambda: bool(database.opened)}
+    return found if shared is None else found | {"redis": lambda: shared.is_paused}
 
 
 def _other_routes() -> list[BaseRoute]:

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from db.errors import DatabaseUnavailableError
 from db.migrations import configuration
 from db.models.operations import EtlRun
+from db.session import was_lost
 from graph.answers import JSONResponse
 from graph.gate import caller_of
 from graph.rest_answers import HealthAnswer, ReadyAnswer, RunAnswer
@@ -79,11 +80,13 @@ async def _look(request: Request) -> _State:
     return found
 
 
-async def _look_at(engine: AsyncEngine, revisions: dict[str, bool]) -> _State:
+async def _look_at(engine: AsyncEngine, revisions: dict[str, bool], *, is_again: bool = False) -> _State:
     try:
         async with asyncio.timeout(PATIENCE_SECONDS), engine.connect() as connection:
             return await _inspect(connection, revisions)
-    except (OSError, TimeoutError, SQLAlchemyError, DatabaseUnavailableError):
+    except (OSError, TimeoutError, SQLAlchemyError, DatabaseUnavailableError) as error:
+        if was_lost(error) and not is_again:
+            return await _look_at(engine, revisions, is_again=True)
         return _State(is_connected=False, problem="the database cannot be reached")
 
 

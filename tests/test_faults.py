@@ -98,6 +98,7 @@ async def test_broken_connections_are_not_seen(
     async with on_loopback(server.url(network.port)) as client:
         for _ in range(3):
             assert {answer.status_code for answer in await ask_all(client)} == {200}
+            assert (await client.http.get("/health/ready")).status_code == 200
             getattr(network, fault)()
 
 
