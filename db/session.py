@@ -35,6 +35,8 @@ OLDEST_SERVER = 14
 SILENCE_SECONDS = 30
 """A loader's connection of which the network carries nothing for so long is given up, by either end."""
 PROBE_SECONDS = 5
+LOOK_SECONDS = 5
+"""How often the server looks whether the loader of a statement that runs is there still."""
 URL_OPTIONS = {"host": "host", "port": "port", "ssl": "ssl", "sslmode": "ssl"}
 """What may follow the "?" of a URL, and asyncpg's names for it."""
 
@@ -43,6 +45,7 @@ DATABASE_ERRORS = (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 # The driver complains about a URL's parts by ValueError, OverflowError and its InterfaceError.
 _REFUSALS = (ValueError, OverflowError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError)
+_LOOK = "client_connection_check_interval"
 # Connection exceptions, insufficient resources, operator intervention, system errors.
 _FAULTS_OF_THE_SERVER = ("08", "53", "57P", "58")
 
@@ -197,7 +200,7 @@ def write_engine(url: str) -> AsyncEngine:
                 "tcp_keepalives_count": str(SILENCE_SECONDS // PROBE_SECONDS - 1),
                 "tcp_user_timeout": str(SILENCE_SECONDS * 1000),
                 # A long statement would otherwise run on, and hold its locks, after its loader is dead.
-                "client_connection_check_interval": str(PROBE_SECONDS * 1000),
+                _LOOK: f"{LOOK_SECONDS}s",
             },
         },
     )
@@ -206,10 +209,23 @@ def write_engine(url: str) -> AsyncEngine:
 
 
 def _connect(dialect: Any, _record: object, arguments: Sequence[Any], options: dict[str, Any]) -> Any:
+    refused = dialect.loaded_dbapi.Error
     try:
-        connection = dialect.connect(*arguments, **options)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise DatabaseUnavailableError(f"cannot connect to PostgreSQL: {one_line(error)}") from error
+        try:
+            connection = dialect.connect(*arguments, **options)
+        except refused as error:
+            if not isinstance(error.__cause__, asyncpg.InvalidParameterValueError):
+                raise
+            # A server on Windows cannot look.
+            settings = {name: value for name, value in options["server_settings"].items() if name != _LOOK}
+            connection = dialect.connect(*arguments, **options | {"server_settings": settings})
+    except TimeoutError as error:
+        raise DatabaseUnavailableError(
+            f"cannot connect to PostgreSQL: no answer within {CONNECT_TIMEOUT_SECONDS} seconds"
+        ) from error
+    except (OSError, refused) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__ or error
+        raise DatabaseUnavailableError(f"cannot connect to PostgreSQL: {one_line(cause)}") from cause
     _notice_silence(connection, SILENCE_SECONDS, PROBE_SECONDS)
     return connection
 

@@ -1,6 +1,6 @@
 """Run the ETL's command line, and hit it, its server or itself, at a moment that tests/hits.py tells.
 
-Usage: PLACE AMOUNT die|term|crash|stop, then the command's own arguments. SERVER is the process id of a PostgreSQL.
+Usage: PLACE AMOUNT ACT, then the command's own arguments. The environment's SERVER is a PostgreSQL's process id.
 """
 
 import os
@@ -22,9 +22,15 @@ def server() -> int:
     return int(os.environ["SERVER"])
 
 
+def terminate_twice() -> None:
+    for _ in range(2):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
 ACTS: dict[str, Callable[[], object]] = {
     "die": die,
     "term": lambda: os.kill(os.getpid(), signal.SIGTERM),
+    "term twice": terminate_twice,
     "crash": lambda: crash(server()),
     "stop": lambda: os.kill(server(), signal.SIGQUIT),
 }

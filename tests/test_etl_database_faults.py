@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from typer.testing import CliRunner
 
 from db import session
+from db.errors import DatabaseUnavailableError
 from db.migrations import upgrade
 from db.models.operations import RunStatus
 from db.session import write_engine, write_session
@@ -213,6 +214,26 @@ def tables(url: str) -> list[list[tuple[object, ...]]]:
         return found
 
     return asyncio.run(read())
+
+
+async def test_server_that_cannot_look_for_its_client_is_used_without(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As a server on Windows, the setting's value is refused.
+    monkeypatch.setattr(session, "LOOK_SECONDS", "never")
+    engine = write_engine(database)
+    assert await query(engine, "SHOW client_connection_check_interval") == [("0",)]
+    await engine.dispose()
+    monkeypatch.undo()
+    engine = write_engine(database)
+    assert await query(engine, "SHOW client_connection_check_interval") == [("5s",)]
+    await engine.dispose()
+
+
+async def test_database_that_is_not_there_is_told(database: str) -> None:
+    engine = write_engine(database.replace("5432", "5433"))
+    with pytest.raises(DatabaseUnavailableError, match="cannot connect to PostgreSQL: "):
+        await pipeline.run(engine, Rows(PEOPLE), Options())
 
 
 @pytest.fixture
