@@ -3,7 +3,6 @@ from random import Random
 from typing import Any
 from unittest.mock import patch
 
-import asyncpg
 import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -191,37 +190,6 @@ def test_operation_is_compiled_when_it_comes_again() -> None:
     with pytest.raises(NotCompilableError):
         compiler.prepare(ENTITY, None, {"id": "Q1"})
     assert compiler.prepare(ENTITY, None, {"id": "Q2"}).arguments == [2, "Q2"]
-
-
-@pytest.mark.parametrize(
-    "document",
-    [
-        '{ lineage(id: "Q9358", maxDepth: 3) { nodes { depth } edges { type } isTruncated } }',
-        '{ lineage(id: "Q9358", maxDepth: 3, types: [INFLUENCED, TAUGHT]) { nodes { depth } edges { type } } }',
-        '{ knowledgeRoadmap(conceptId: "metacademy:bayes_rule") { depth } }',
-        '{ roadmap(conceptId: "metacademy:bayes_rule") { edges { source { id } } truncatedBy } }',
-    ],
-)
-async def test_walk_never_scans_all_edges(sample_url: str, document: str) -> None:
-    prepared = Compiler(SCHEMA).prepare(document, None, {})
-    # The sample is so small that the planner would rather read all of it; on a large graph it must not have to.
-    driver = await asyncpg.connect(
-        sample_url, server_settings={"enable_seqscan": "off", "plan_cache_mode": "force_generic_plan"}
-    )
-    statement = await driver.prepare(prepared.sql)
-    plan = await statement.explain(*prepared.arguments)
-    await driver.close()
-    assert "influence" in str(plan)
-    assert not _scanned(plan) & {"influence", "entity"}
-
-
-def _scanned(plan: Any) -> set[str]:
-    if isinstance(plan, list):
-        return set().union(*map(_scanned, plan))
-    if not isinstance(plan, dict):
-        return set()
-    own = {plan["Relation Name"]} if plan.get("Node Type") == "Seq Scan" else set()
-    return own | _scanned(list(plan.values()))
 
 
 async def test_answer_written_by_the_database_is_the_body(sample: Client) -> None:
