@@ -9,8 +9,9 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from db.errors import DatabaseUnavailableError
 from graph.cache import LARGEST_ANSWER_BYTES, Answer, Kept, MemoryCache
@@ -40,8 +41,7 @@ class Level(StrEnum):
     COMPUTED = "computed"
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """An answer and where it came from; `kept` is that which may be given out again."""
 
     level: Level
@@ -145,6 +145,9 @@ class Answers:
             flight = self._begin(at, make)
         flight.waiting += 1
         if at is not None and (stale := self._stale(*at)) is not None:
+            if is_first and self._seconds is not None:
+                # Nobody with a deadline waits for it.
+                asyncio.get_running_loop().call_later(self._seconds, self._give_up, flight, too_late(self._seconds))
             return Found(Level.STALE, stale.body, stale)
         try:
             found = await (flight.landing if deadline is None else deadline.wait(flight.landing))
@@ -154,7 +157,7 @@ class Answers:
                 self._call_off(flight)
         if is_first or found.is_hit:
             return found
-        return replace(found, level=Level.JOINED)
+        return found._replace(level=Level.JOINED)
 
     def _stale(self, key: str, version: str) -> Kept | None:
         kept = self.memory.get(key)
@@ -178,21 +181,25 @@ class Answers:
         if flight.task is not None:
             flight.task.cancel()
 
+    def _give_up(self, flight: "_Flight", error: RequestError) -> None:
+        if not flight.landing.done():
+            flight.landing.set_exception(error)
+            self._call_off(flight)
+
     async def _fly(self, flight: "_Flight", make: Make) -> None:
         landing = flight.landing
         try:
-            async with asyncio.timeout(self._seconds) as limit:
-                if flight.at is None:
-                    landing.set_result(_once(await make()))
-                elif self.shared is None:
-                    landing.set_result(self._kept(*flight.at, await make()))
-                else:
-                    await self._fly_together(self.shared, *flight.at, make, landing)
+            if flight.at is None:
+                landing.set_result(_once(await make()))
+            elif self.shared is None:
+                landing.set_result(self._kept(*flight.at, await make()))
+            else:
+                await self._fly_together(self.shared, *flight.at, make, landing)
         except Exception as error:
             if landing.done():
                 raise
             # It is raised where the answer is waited for.
-            landing.set_exception(too_late(self._seconds) if self._seconds and limit.expired() else error)
+            landing.set_exception(error)
         finally:
             if not landing.done():
                 landing.set_exception(DatabaseUnavailableError("the process stops"))

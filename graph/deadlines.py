@@ -26,7 +26,7 @@ T = TypeVar("T")
 class Deadline:
     """The deadline of a request that begins now."""
 
-    __slots__ = ("_ends", "_listener", "_receive", "seconds")
+    __slots__ = ("_ends", "_receive", "seconds")
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         """Take the application's deadline, or an earlier one of the request's header; raises a RequestError."""
@@ -36,38 +36,34 @@ class Deadline:
                 self.seconds = min(self.seconds, _read(value))
         self._ends = asyncio.get_running_loop().time() + self.seconds
         self._receive = receive
-        self._listener: asyncio.Task[None] | None = None
 
     async def wait(self, work: "asyncio.Future[T]") -> T:
         """Wait for a future, which goes on when this ends before it.
 
         Raises a RequestError when the time is up, and ClientDisconnect when the client has left.
         """
-        timer = None
+        # What is there soon needs no listener.
+        await asyncio.wait((work,), timeout=min(LISTEN_AFTER_SECONDS, self._left()))
+        if work.done():
+            return work.result()
+        listener = asyncio.create_task(self._leave_with_client())
         try:
-            async with asyncio.timeout_at(self._ends) as scope:
-                timer = asyncio.get_running_loop().call_later(LISTEN_AFTER_SECONDS, self._listen, scope)
-                return await asyncio.shield(work)
-        except TimeoutError:
-            if work.done() and not work.cancelled() and work.exception() is not None:
-                raise
-            if self._listener is not None and self._listener.done():
-                raise ClientDisconnect from None
-            raise too_late(self.seconds) from None
+            await asyncio.wait((work, listener), timeout=self._left(), return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                return work.result()
+            if listener.done():
+                listener.result()
+                raise ClientDisconnect
         finally:
-            if timer is not None:
-                timer.cancel()
-            if self._listener is not None:
-                self._listener.cancel()
+            listener.cancel()
+        raise too_late(self.seconds)
 
-    def _listen(self, scope: asyncio.Timeout) -> None:
-        self._listener = asyncio.create_task(self._leave_with_client(scope))
+    def _left(self) -> float:
+        return max(0.0, self._ends - asyncio.get_running_loop().time())
 
-    async def _leave_with_client(self, scope: asyncio.Timeout) -> None:
+    async def _leave_with_client(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        if not scope.expired():
-            scope.reschedule(0)
 
 
 def too_late(seconds: float) -> RequestError:
