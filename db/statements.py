@@ -1,6 +1,7 @@
 """Single statements straight through the driver: what a prepared statement costs when nothing else is in the way."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
 from db.errors import ConnectionLostError, OverloadedError
+from db.observe import Statement, Tell, observe_statements
 from db.session import WAIT_SECONDS, was_lost
 
 KEEP_SECONDS = 1.0
@@ -43,6 +45,7 @@ class Readers:
         self.engine = engine
         pool = engine.pool
         assert isinstance(pool, QueuePool)
+        self._observers: list[Tell] = []
         self._most = pool.size() - max(1, pool.size() // 4)
         self._count = 0
         self._idle: list[_Loan] = []
@@ -50,6 +53,11 @@ class Readers:
         self._sweep: asyncio.TimerHandle | None = None
         self._clearing: set[asyncio.Task[None]] = set()
         event.listen(engine.sync_engine, "engine_disposed", lambda _: self._give_all_back())
+
+    def observe(self, tell: Tell) -> None:
+        """Have a function called after each statement, of these connections and of the engine's others."""
+        self._observers.append(tell)
+        observe_statements(self.engine, tell)
 
     async def row(self, sql: str, arguments: Sequence[Any]) -> "asyncpg.Record":
         """Return the one row of a statement; when its connection breaks, it is asked for once more on another.
@@ -64,12 +72,15 @@ class Readers:
 
     async def _row(self, sql: str, arguments: Sequence[Any]) -> "asyncpg.Record":
         loan = await self._take()
+        begun = time.perf_counter()
+        failure: str | None = None
         try:
             row = await loan.driver.fetchrow(sql, *arguments)
-        except asyncio.CancelledError:
-            self._clear(loan)
-            raise
         except BaseException as error:
+            failure = type(error).__name__
+            if isinstance(error, asyncio.CancelledError):
+                self._clear(loan)
+                raise
             if loan.driver.is_closed() or was_lost(error):
                 self._distrust(loan)
                 raise ConnectionLostError("the connection broke") from error
@@ -78,6 +89,9 @@ class Readers:
             else:
                 self._clear(loan)
             raise
+        finally:
+            for tell in self._observers:
+                tell(Statement(sql, time.perf_counter() - begun, failure))
         self._give(loan)
         assert isinstance(row, asyncpg.Record)
         return row

@@ -108,7 +108,7 @@ def create_app(settings: Settings, url: str) -> Starlette:
         app.state.documents = documents
         app.state.budget = budget
         app.state.watch = watch
-        watch.begin(app.state.engine)
+        watch.begin(app.state.readers)
         try:
             yield
         finally:

@@ -1,9 +1,8 @@
 """What a request asks for, read from its body or its URL: https://graphql.github.io/graphql-over-http/draft/."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 import orjson
@@ -21,8 +20,7 @@ EXAMPLE = '{"query": "{ dataVersion { version } }"}'
 PERSISTED_VERSION = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """A request: the document's text or name, what to execute with it, and what to tell beside the answer."""
 
     query: str | None
@@ -37,20 +35,25 @@ class Asked:
         """Tell whether the answer is to say something of itself."""
         return self.tells_cache or self.cost is not CostAsked.NOTHING
 
-    def key(self, schema: bytes, query: str) -> bytes | None:
+    def key(self, schema: bytes, query: str) -> str | None:
         """Return what tells this request from all others, however the document is laid out; None for an odd one."""
-        normalised = normalise(query)
-        if normalised is None:
+        operation = _operation_key(schema, query, self.operation_name)
+        if operation is None:
             return None
         try:
             variables = orjson.dumps(self.variables or {}, option=orjson.OPT_SORT_KEYS)
         except TypeError:
             # Executing the operation meets the same trouble, and tells it.
             return None
-        return digest(schema, normalised, variables, (self.operation_name or "").encode("utf-8", "surrogatepass"))
+        return digest(operation, variables).hex()
 
 
 @lru_cache(maxsize=512)
+def _operation_key(schema: bytes, query: str, name: str | None) -> bytes | None:
+    normalised = normalise(query)
+    return None if normalised is None else digest(schema, normalised, (name or "").encode("utf-8", "surrogatepass"))
+
+
 def normalise(query: str) -> bytes | None:
     """Return a document without comments and blanks, None when it is too long or none."""
     if len(query) > MAX_DOCUMENT_LENGTH:

@@ -5,7 +5,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from graph.packing import pack
 from graph.watch import OK
@@ -21,8 +21,7 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """The body of a response, whether anything was executed for it, and "ok" or the code of its first error.
 
     It may be given out again for `ttl_seconds`, if the data version stands.

@@ -1,8 +1,8 @@
 """GraphQL over HTTP (https://graphql.github.io/graphql-over-http/draft/): from a request to its answer."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from starlette.datastructures import State
 from starlette.exceptions import HTTPException
@@ -31,13 +31,12 @@ MAX_KNOWN_BYTES = 4_096
 """Requests up to this size are known again without being read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(NamedTuple):
     """A request that was read: its document, and its key but for the caller's scope."""
 
     asked: Asked
     query: str | None
-    key: bytes | None
+    key: str | None
 
     @property
     def is_to_be_remembered(self) -> bool:
@@ -48,8 +47,7 @@ class Known:
         """Return the key of the request by all callers who may see the same."""
         if self.key is None:
             return None
-        scope = caller.role.name if caller.may_introspect else f"{caller.role.name} without introspection"
-        return digest(self.key, scope.encode()).hex()
+        return f"{self.key}-{caller.role:d}-{caller.may_introspect:d}"
 
 
 class Endpoint:

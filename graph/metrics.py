@@ -16,9 +16,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.errors import DatabaseUnavailableError
-from db.observe import Statement, observe_statements
+from db.observe import Statement
 from db.run_totals import EtlTotals, etl_totals
 from db.session import ReadSession
+from db.statements import Readers
 
 MAX_NAMES = 100
 """How many names of operations are told apart: clients choose them, and each costs some 20 time series."""
@@ -118,9 +119,10 @@ class Metrics:
 
         return counted
 
-    def watch_engine(self, engine: AsyncEngine) -> None:
-        """Have an engine's statements counted, its pool told, and the ETL's totals read through it."""
-        observe_statements(engine, self.count_statement)
+    def watch_readers(self, readers: Readers) -> None:
+        """Have all statements of their engine counted, its pool told, and the ETL's totals read through it."""
+        readers.observe(self.count_statement)
+        engine = readers.engine
         self.totals = Totals(engine)
         self.registry.register(self.totals)
         self.registry.register(Pool(engine))

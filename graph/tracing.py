@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from db.observe import Statement, observe_statements
+from db.observe import Statement
+from db.statements import Readers
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -47,9 +47,9 @@ class Tracing:
         with self._tracer.start_as_current_span("graphql.operation", attributes=attributes) as span:
             yield span
 
-    def watch_engine(self, engine: AsyncEngine) -> None:
-        """Trace an engine's statements, as parts of the operations that ran them."""
-        observe_statements(engine, self._trace_statement)
+    def watch_readers(self, readers: Readers) -> None:
+        """Trace all statements of their engine, as parts of the operations that ran them."""
+        readers.observe(self._trace_statement)
 
     def _trace_statement(self, statement: Statement) -> None:
         from opentelemetry.trace import SpanKind, StatusCode

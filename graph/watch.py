@@ -7,9 +7,9 @@ import re
 import time
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.requests import ClientDisconnect
 
+from db.statements import Readers
 from graph.access import Caller
 from graph.errors import Code, explain
 from graph.metrics import Metrics
@@ -32,11 +32,11 @@ class Watch:
         self.metrics = metrics
         self.tracing = tracing
 
-    def begin(self, engine: AsyncEngine) -> None:
-        """Watch the engine that the application reads through."""
-        self.metrics.watch_engine(engine)
+    def begin(self, readers: Readers) -> None:
+        """Watch what the application reads through."""
+        self.metrics.watch_readers(readers)
         if self.tracing:
-            self.tracing.watch_engine(engine)
+            self.tracing.watch_readers(readers)
 
     def close(self) -> None:
         """Send what waits; this takes some seconds when nobody receives it."""

@@ -51,7 +51,7 @@ def test_recent_keeps_what_was_used_last() -> None:
         asked({"a": 1, "b": None}).key(SCHEMA, QUERY),
     ],
 )
-def test_key_tells_requests_apart(other: bytes | None) -> None:
+def test_key_tells_requests_apart(other: str | None) -> None:
     assert other not in (None, asked({"a": 1}).key(SCHEMA, QUERY))
 
 

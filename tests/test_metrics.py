@@ -1,15 +1,16 @@
-import asyncio
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from db.observe import Statement, observe_statements
+from db.observe import Statement
 from db.session import ReadSession, read_engine
+from db.statements import Readers
 from graph import metrics
 from graph.metrics import MAX_NAMES, OTHER, UNNAMED, Metrics
 from graph.watch import name_of
@@ -85,26 +86,24 @@ async def test_breaker_of_the_shared_cache_is_told(database: str, tmp_path: Path
 async def test_statements_are_timed_and_their_failures_counted(database: str) -> None:
     engine = read_engine(database, 1, 0.05)
     measured = Metrics()
-    measured.watch_engine(engine)
+    readers = Readers(engine)
+    measured.watch_readers(readers)
     seen: list[Statement] = []
-    observe_statements(engine, seen.append)
+    readers.observe(seen.append)
     session = ReadSession(engine)
     await session.rows(text("SELECT 1"))
     with pytest.raises(Exception, match="statement timeout"):
         await session.rows(text("SELECT pg_sleep(1)"))
     await session.close()
-    raw = await engine.raw_connection()
-    driver = raw.driver_connection
-    assert driver is not None
-    assert await driver.fetchrow("SELECT $1::int", 7)
-    raw.close()
-    await asyncio.sleep(0)
+    assert await readers.row("SELECT $1::int", (7,))
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await readers.row("SELECT 1 / $1::int", (0,))
     await engine.dispose()
-    assert [one.sql for one in seen] == ["SELECT 1", "SELECT pg_sleep(1)", "SELECT $1::int"]
-    assert [one.failure for one in seen] == [None, "QueryCanceledError", None]
+    assert [one.sql for one in seen] == ["SELECT 1", "SELECT pg_sleep(1)", "SELECT $1::int", "SELECT 1 / $1::int"]
+    assert [one.failure for one in seen] == [None, "QueryCanceledError", None, "DivisionByZeroError"]
     assert seen[1].seconds > 0.04
     sample = measured.registry.get_sample_value
-    assert sample("atlas_sql_seconds_count") == 3
+    assert sample("atlas_sql_seconds_count") == 4
     assert sample("atlas_sql_failures_total", {"error": "QueryCanceledError"}) == 1
 
 

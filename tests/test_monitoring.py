@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from db.session import read_engine
+from db.statements import Readers
 from graph.metrics import Metrics
 
 FOLDER = Path(__file__).parent.parent / "docs" / "monitoring"
@@ -30,7 +31,7 @@ def expressions() -> list[str]:
 def exposed(url: str) -> str:
     """Return the text of metrics of which each has been counted at least once."""
     metrics = Metrics()
-    metrics.watch_engine(read_engine(url, 1, 1))
+    metrics.watch_readers(Readers(read_engine(url, 1, 1)))
     metrics.watch_breakers({"redis": lambda: False})
     metrics.count_request("/data", "GET", 200)
     metrics.count_operation("A", "ok", 0.1)

@@ -1,10 +1,10 @@
 """From a request's variables to a statement's shape and parameters, without looking at the document again."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import Field, dataclass
-from dataclasses import fields as _fields
+from dataclasses import Field, dataclass, fields
 from datetime import datetime
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 from graphql import (
@@ -192,12 +192,13 @@ def _has_variable_inside(value: Any) -> bool:
     return not isinstance(value, VariableNode) and bool(variables_in(value))
 
 
-_SCALARS = str | int | float | datetime
+_SHAPES = (bool, Enum)
+_SCALARS = (str, int, float, datetime)
 
 
 def split(request: Any, values: list[Any]) -> Shape:
     """Return a request's shape, and append its values."""
-    if request is None or isinstance(request, bool | Enum):
+    if request is None or isinstance(request, _SHAPES):
         return request
     if isinstance(request, _SCALARS):
         values.append(request)
@@ -207,7 +208,14 @@ def split(request: Any, values: list[Any]) -> Shape:
         return tuple
     if isinstance(request, tuple):
         return type(request), tuple([split(part, values) for part in request])
-    return type(request), tuple([_split_field(one, getattr(request, one.name), values) for one in _fields(request)])
+    kind: Any = type(request)
+    return kind, tuple([_split_field(one, getattr(request, one.name), values) for one in _fields_of(kind)])
+
+
+@lru_cache
+def _fields_of(kind: type) -> tuple[Field[Any], ...]:
+    # `fields` would look for them each time.
+    return fields(kind)
 
 
 def _split_field(one: Field[Any], value: Any, values: list[Any]) -> Shape:
@@ -218,14 +226,14 @@ def _split_field(one: Field[Any], value: Any, values: list[Any]) -> Shape:
 
 def fill(request: Any, names: Iterator[str]) -> Any:
     """Return a request with slots in the place of its values, named in the order of `split`."""
-    if request is None or isinstance(request, bool | Enum):
+    if request is None or isinstance(request, _SHAPES):
         return request
     if isinstance(request, _SCALARS) or (isinstance(request, tuple) and not hasattr(request, "_fields")):
         return Slot(next(names), tuple if isinstance(request, tuple) else type(request))
     if isinstance(request, tuple):
         return type(request)(*[fill(part, names) for part in request])
-    filled = {one.name: _fill_field(one, getattr(request, one.name), names) for one in _fields(request)}
-    return type(request)(**filled)
+    kind: Any = type(request)
+    return kind(**{one.name: _fill_field(one, getattr(request, one.name), names) for one in _fields_of(kind)})
 
 
 def _fill_field(one: Field[Any], value: Any, names: Iterator[str]) -> Any:

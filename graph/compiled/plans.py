@@ -5,7 +5,7 @@ from collections.abc import Hashable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import strawberry
 from graphql import DocumentNode, FieldNode, GraphQLError, OperationDefinitionNode, OperationType
@@ -61,8 +61,7 @@ class Plan:
     places: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(NamedTuple):
     """A statement with its parameters, and what its root fields are."""
 
     key: Hashable
