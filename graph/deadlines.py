@@ -14,7 +14,7 @@ from db.session import was_lost
 from graph.errors import Code, RequestError, bad_input, causes_of
 
 HEADER = "X-Request-Timeout"
-LISTEN_AFTER_SECONDS = 0.02
+LISTEN_AFTER_SECONDS = 0.1
 """Most answers are there before anybody could leave: only then it is worth listening whether somebody does."""
 
 _NAME = HEADER.lower().encode()
