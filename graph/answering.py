@@ -150,7 +150,7 @@ class Answers:
                 asyncio.get_running_loop().call_later(self._seconds, self._give_up, flight, too_late(self._seconds))
             return Found(Level.STALE, stale.body, stale)
         try:
-            found = await (flight.landing if deadline is None else deadline.wait(flight.landing))
+            found = await (asyncio.shield(flight.landing) if deadline is None else deadline.wait(flight.landing))
         finally:
             flight.waiting -= 1
             if flight.waiting == 0 and not flight.landing.done():

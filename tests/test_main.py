@@ -13,6 +13,9 @@ from urllib.parse import quote
 
 import psutil  # type: ignore[import-untyped]
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 from db.embedded import database
 from db.settings import Settings
@@ -105,7 +108,10 @@ def test_main_drains_before_it_stops(data_dir: Path) -> None:
     host, port = address.rsplit(":", 1)
     body = b'{"query": "{ interdisciplinaryContext(year: 1780) { name } }"}'
     head = f"POST /graphql HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    with socket.create_connection((host, int(port)), timeout=LIMIT_SECONDS) as begun:
+    with (
+        socket.create_connection((host, int(port)), timeout=LIMIT_SECONDS) as begun,
+        connect(f"ws://{address}/graphql", subprotocols=[Subprotocol("graphql-transport-ws")]) as websocket,
+    ):
         begun.sendall(head.encode() + body[:10])
         time.sleep(0.3)
         program.send_signal(signal.SIGTERM)
@@ -121,6 +127,11 @@ def test_main_drains_before_it_stops(data_dir: Path) -> None:
         answer = b"".join(iter(lambda: begun.recv(65_536), b""))
         assert answer.startswith(b"HTTP/1.1 200")
         assert b'"name":' in answer
+        with pytest.raises(ConnectionClosed) as closed:
+            websocket.recv(LIMIT_SECONDS)
+        # Going away, or restarting: connect anew.
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code in (1001, 1012)
     assert finish(program, 0) == 0
     assert is_stopped(data_dir)
 

@@ -5,6 +5,7 @@ from contextlib import suppress
 
 import pytest
 from starlette.types import Receive, Scope, Send
+from websockets.asyncio.client import connect
 
 from graph import http_protocol
 from tests.loopback import listening
@@ -15,7 +16,13 @@ LARGE = b"x" * 50_000_000
 
 
 async def large(scope: Scope, receive: Receive, send: Send) -> None:
-    """Read the whole body and send a large one."""
+    """Read the whole body and send a large one; of a socket, send back what comes."""
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (message := await receive())["type"] == "websocket.receive":
+            await send({"type": "websocket.send", "text": message["text"]})
+        return
     while (await receive()).get("more_body"):
         pass
     await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -81,3 +88,11 @@ async def test_idle_connection_between_requests_is_kept(port: int) -> None:
         await asyncio.sleep(pause)
     writer.close()
     await writer.wait_closed()
+
+
+async def test_socket_may_be_silent(port: int) -> None:
+    async with connect(f"ws://127.0.0.1:{port}/") as socket_open:
+        for _ in range(2):
+            await asyncio.sleep(1.2)
+            await socket_open.send("are you there?")
+            assert await asyncio.wait_for(socket_open.recv(), 10) == "are you there?"
