@@ -186,7 +186,7 @@ def faults(site: Site) -> dict[tuple[str, str], tuple[Callable[[], Any], Callabl
 
     database, redis = site.database_network, site.redis_network
     return {
-        ("none", "-"): (nothing, nothing, 1),
+        ("none", "-"): (nothing, nothing, FAULT_SECONDS),
         ("killed (-9), away for 6 s", "PostgreSQL"): (site.database.crash, site.database.start, FAULT_SECONDS),
         ("restarted", "PostgreSQL"): (restart_database, nothing, 1),
         ("slow: 100 ms each way", "PostgreSQL"): (lambda: database.delay(0.1), database.restore, FAULT_SECONDS),

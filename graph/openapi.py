@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 
 from graph.answers import ErrorAnswer
+from graph.deadlines import HEADER as DEADLINE_HEADER
 from graph.request_ids import HEADER
 from graph.rest_answers import DataAnswer, HealthAnswer, ReadyAnswer, StatsAnswer
 from graph.rest_parameters import DataParameters, NoParameters
@@ -45,7 +46,14 @@ _MEANINGS = {
     400: "A parameter cannot be used",
     401: "The bearer token does not hold",
     503: "The database cannot answer at the moment",
-    504: "The query took too long in the database",
+    504: "The answer took too long",
+}
+_DEADLINE = {
+    "name": DEADLINE_HEADER,
+    "in": "header",
+    "required": False,
+    "description": "Seconds after which the answer is of no use; the server's own deadline cannot be raised.",
+    "schema": {"type": "number", "exclusiveMinimum": 0},
 }
 
 
@@ -78,6 +86,8 @@ def _operation(endpoint: _Endpoint, asked: dict[str, Any]) -> dict[str, Any]:
         answer = endpoint.unavailable if status == 503 else ErrorAnswer
         responses[str(status)] = _response(_MEANINGS[status], answer)
     parameters = [_parameter(name, schema) for name, schema in asked.get("properties", {}).items()]
+    if 504 in endpoint.failures:
+        parameters.append(_DEADLINE)
     return {
         "operationId": endpoint.name,
         "summary": endpoint.summary,
