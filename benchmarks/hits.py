@@ -79,7 +79,8 @@ async def ask(app: Starlette, body: bytes) -> int:
 
     scope: dict[str, Any] = {"type": "http", "method": "POST", "path": "/graphql", "root_path": "", "scheme": "http"}
     scope |= {"raw_path": b"/graphql", "query_string": b"", "state": {}}
-    await app(scope | {"headers": [(b"host", b"atlas"), (b"content-type", b"application/json")]}, receive, send)
+    headers = [(b"host", b"atlas"), (b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    await app(scope | {"headers": headers}, receive, send)
     return size
 
 
