@@ -54,7 +54,10 @@ class InfluencePosition(NamedTuple):
 
 
 class Link(NamedTuple):
-    """An edge as readers get it; a row of the ORM costs three times as much to make."""
+    """An edge as readers get it; a row of the ORM costs three times as much to make.
+
+    `provenance` is JSON text: few ask for it, and reading it takes as long as all else.
+    """
 
     source_id: int
     target_id: int
@@ -62,7 +65,7 @@ class Link(NamedTuple):
     confidence: float
     is_derived: bool
     note: str | None
-    provenance: dict[str, Any]
+    provenance: str
 
 
 class EntityList(Hashable, Protocol):
@@ -319,10 +322,15 @@ async def influences_by_entity(
 ) -> dict[int, list[tuple[Link, Entity]]]:
     """Return each entity's edges with their far sides, `first` and one more at most."""
     parent = _parents(ids)
-    names = [f"edge_{name}" for name in Link._fields]
-    near = limited(page.rows(parent.c.id).select(["id", *names]), page.first).correlate(parent).lateral("near")
+    names = [f"edge_{name}" for name in Link._fields[:-1]]
+    near = (
+        limited(page.rows(parent.c.id).select(["id", *names, "edge_provenance"]), page.first)
+        .correlate(parent)
+        .lateral("near")
+    )
     found = parent.join(near, true()).join(ENTITY, ENTITY.c.id == near.c.id)
-    statement = ENTITIES.add_columns(parent.c.id, *(near.c[name] for name in names)).select_from(found)
+    edge = (*(near.c[name] for name in names), cast(near.c.edge_provenance, Text))
+    statement = ENTITIES.add_columns(parent.c.id, *edge).select_from(found)
     groups: dict[int, list[tuple[Link, Entity]]] = defaultdict(list)
     end = len(ENTITY_COLUMNS)
     for row in await session.rows(statement.order_by(parent.c.id, near.c.n)):

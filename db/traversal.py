@@ -10,10 +10,12 @@ from sqlalchemy import (
     ColumnElement,
     Integer,
     Select,
+    Text,
     TextualSelect,
     and_,
     any_,
     bindparam,
+    cast,
     column,
     func,
     literal_column,
@@ -52,7 +54,7 @@ class Walk:
     cuts: tuple[Cut, ...]
 
 
-_LINK = select(*(getattr(Influence, name) for name in Link._fields))
+_LINK = select(*(getattr(Influence, name) for name in Link._fields[:-1]), cast(Influence.provenance, Text))
 
 
 class PathLimitError(Exception):

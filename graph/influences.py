@@ -4,6 +4,7 @@ from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any
 
+import orjson
 import strawberry
 
 from db.lookups import InfluencePage, InfluencePosition, Link, dataset_row, statement_rows
@@ -78,7 +79,7 @@ class Provenance:
 
 
 def provenance_of(root: strawberry.Parent[Any]) -> list[Provenance]:
-    """List what an edge's `provenance_map` holds, by dataset and rule."""
+    """List what an edge's `provenance_json` holds, by dataset and rule."""
     return [
         Provenance(
             dataset_name=key.partition("/")[0],
@@ -87,7 +88,7 @@ def provenance_of(root: strawberry.Parent[Any]) -> list[Provenance]:
             confidence=entry["confidence"],
             is_derived=entry["derived"],
         )
-        for key, entry in sorted(root.provenance_map.items())
+        for key, entry in sorted(orjson.loads(root.provenance_json).items())
     ]
 
 
@@ -98,7 +99,7 @@ PROVENANCE = Listed(lambda row, _: statement_rows(row["provenance"]))
 class InfluenceEdge:
     """Relay's edge, with what is known of the edge itself."""
 
-    provenance_map: strawberry.Private[dict[str, Any]]
+    provenance_json: strawberry.Private[str]
     cursor: str = strawberry.field(description="The edge's position: give it as `after`.")
     node: Annotated["Entity", strawberry.lazy("graph.atlas")] = strawberry.field(
         description="The entity on the far side.", metadata={SQL: Part(Row.whole)}
@@ -176,7 +177,7 @@ INFLUENCES = Page(
 
 def _edge(influence: Link, far: Any) -> InfluenceEdge:
     return InfluenceEdge(
-        provenance_map=influence.provenance,
+        provenance_json=influence.provenance,
         cursor=encode_cursor(CURSOR, (influence.type, far.id)),
         node=far,
         type=influence.type,

@@ -80,7 +80,7 @@ class LineageNode:
 class LineageEdge:
     """An edge with both of its sides."""
 
-    provenance_map: strawberry.Private[dict[str, Any]]
+    provenance_json: strawberry.Private[str]
     source: Entity = strawberry.field(
         description="The earlier or enabling side.", metadata={SQL: Part(lambda row: row.part("source_"))}
     )
@@ -209,7 +209,7 @@ async def _steps(info: Info, nodes: list[int], types: Sequence[RelationshipType]
 
 def _edge(edge: Link, entities: Mapping[int, Any]) -> LineageEdge:
     return LineageEdge(
-        provenance_map=edge.provenance,
+        provenance_json=edge.provenance,
         source=entities[edge.source_id],
         target=entities[edge.target_id],
         type=edge.type,

@@ -49,7 +49,7 @@ class RoadmapEdge:
 
     roadmap: strawberry.Private["Roadmap"]
     ends: strawberry.Private[tuple[int, int]]
-    provenance_map: strawberry.Private[dict[str, Any]]
+    provenance_json: strawberry.Private[str]
     source: Concept = strawberry.field(
         description="What must be learnt first.", metadata={SQL: Part(lambda row: row.part("source_"))}
     )
@@ -104,7 +104,7 @@ def _edges(root: ARoadmap) -> list[RoadmapEdge]:
         RoadmapEdge(
             roadmap=root,
             ends=(link.source_id, link.target_id),
-            provenance_map=link.provenance,
+            provenance_json=link.provenance,
             source=concepts[link.source_id],
             target=concepts[link.target_id],
             type=link.type,
