@@ -3,16 +3,18 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
 import httpx
+import psutil  # type: ignore[import-untyped]
 import pytest
 from sqlalchemy import text
 
 import graph.app
 from db.migrations import upgrade
-from db.session import write_engine
+from db.session import IDLE_SECONDS, write_engine
 from graph.execution import Compiling
 from graph.schema import build
 from tests import small_graph
@@ -134,6 +136,26 @@ async def test_connections_forgotten_in_silence_are_replaced(client: Client, net
     network.restore()
     network.reset()
     await recovered(client)
+
+
+async def test_connections_that_fell_silent_while_idle_are_replaced(client: Client, server: Postgres) -> None:
+    # Their kernel goes on to acknowledge what is sent, so that only an answer would tell that they live.
+    await asyncio.sleep(2 * IDLE_SECONDS + 0.5)
+    engine = write_engine(server.url())
+    async with engine.connect() as connection:
+        sql = "SELECT pid FROM pg_stat_activity WHERE application_name = 'chronos-atlas graph'"
+        silent = [psutil.Process(pid) for (pid,) in await connection.execute(text(sql))]
+    await engine.dispose()
+    assert len(silent) >= 4
+    for process in silent:
+        process.suspend()
+    try:
+        assert {answer.status_code for answer in await ask_all(client)} == {200}
+        assert (await client.http.get("/health/ready")).status_code == 200
+    finally:
+        for process in silent:
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
 
 
 async def test_crashed_server_is_told_and_recovered_from(client: Client, server: Postgres) -> None:
