@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+from starlette.requests import ClientDisconnect
+
 from db.errors import DatabaseUnavailableError
 from graph.cache import LARGEST_ANSWER_BYTES, Answer, Kept, MemoryCache
 from graph.deadlines import Deadline, too_late
@@ -63,7 +65,10 @@ class Found(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class _Flight:
-    """A computation, of an answer at a version if it is for others too, and how many wait for it."""
+    """A computation, of an answer at a version if it is for others too, and how many wait for it.
+
+    It has a task unless it is that of the first request, which then is not among those that wait.
+    """
 
     at: tuple[str, str] | None
     landing: "asyncio.Future[Found]"
@@ -142,7 +147,9 @@ class Answers:
         flight = None if at is None else self._flights.get(at)
         is_first = flight is None
         if flight is None:
-            flight = self._begin(at, make)
+            if self.shared is None and (at is None or self._stale(*at) is None):
+                return await self._lead(at, make, deadline)
+            flight = self._launch(self._flight(at), make)
         flight.waiting += 1
         if at is not None and (stale := self._stale(*at)) is not None:
             if is_first and self._seconds is not None:
@@ -153,7 +160,7 @@ class Answers:
             found = await (asyncio.shield(flight.landing) if deadline is None else deadline.wait(flight.landing))
         finally:
             flight.waiting -= 1
-            if flight.waiting == 0 and not flight.landing.done():
+            if flight.waiting == 0 and flight.task is not None and not flight.landing.done():
                 self._call_off(flight)
         if is_first or found.is_hit:
             return found
@@ -165,11 +172,35 @@ class Answers:
             return None
         return kept if kept.age_seconds < kept.ttl_seconds + STALE_SECONDS else None
 
-    def _begin(self, at: tuple[str, str] | None, make: Make) -> "_Flight":
+    async def _lead(self, at: tuple[str, str] | None, make: Make, deadline: Deadline | None) -> Found:
+        """Compute an answer in the request's own task: one of its own would take a fifth of a small answer's time."""
+        flight = self._flight(at)
+        work = self._computed(at, make)
+        try:
+            found = await (work if deadline is None else deadline.run(work))
+        except (asyncio.CancelledError, ClientDisconnect, RequestError):
+            # Its time is up or its client gone: for those who have joined, it begins again.
+            if flight.waiting:
+                self._launch(flight, make)
+            else:
+                self._land(flight)
+            raise
+        except Exception as error:
+            flight.landing.set_exception(error)
+            self._land(flight)
+            raise
+        flight.landing.set_result(found)
+        self._land(flight)
+        return found
+
+    def _flight(self, at: tuple[str, str] | None) -> "_Flight":
         flight = _Flight(at, asyncio.get_running_loop().create_future())
-        flight.landing.add_done_callback(lambda _: self._land(flight))
         if at is not None:
             self._flights[at] = flight
+        return flight
+
+    def _launch(self, flight: "_Flight", make: Make) -> "_Flight":
+        flight.landing.add_done_callback(lambda _: self._land(flight))
         flight.task = asyncio.create_task(self._fly(flight, make))
         self._tasks.add(flight.task)
         flight.task.add_done_callback(self._tasks.discard)
@@ -189,10 +220,8 @@ class Answers:
     async def _fly(self, flight: "_Flight", make: Make) -> None:
         landing = flight.landing
         try:
-            if flight.at is None:
-                landing.set_result(_once(await make()))
-            elif self.shared is None:
-                landing.set_result(self._kept(*flight.at, await make()))
+            if flight.at is None or self.shared is None:
+                landing.set_result(await self._computed(flight.at, make))
             else:
                 await self._fly_together(self.shared, *flight.at, make, landing)
         except Exception as error:
@@ -225,6 +254,10 @@ class Answers:
                     return
         self.memory.set(key, kept)
         flight.set_result(Found(Level.REDIS, kept.body, kept))
+
+    async def _computed(self, at: tuple[str, str] | None, make: Make) -> Found:
+        answer = await make()
+        return _once(answer) if at is None else self._kept(*at, answer)
 
     def _kept(self, key: str, version: str, answer: Answer) -> Found:
         if answer.ttl_seconds <= 0 or len(answer.body) > LARGEST_ANSWER_BYTES:

@@ -2,8 +2,8 @@
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import ClientDisconnect, Request
@@ -56,6 +56,35 @@ class Deadline:
                 raise ClientDisconnect
         finally:
             listener.cancel()
+        raise too_late(self.seconds)
+
+    async def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run something in the request's own task, which is cancelled when this ends; raises what `wait` does."""
+        loop = asyncio.get_running_loop()
+        listener: asyncio.Task[None] | None = None
+
+        def listen() -> None:
+            nonlocal listener
+            limit.reschedule(self._ends)
+            listener = asyncio.create_task(self._leave_with_client())
+            listener.add_done_callback(lambda done: None if done.cancelled() else limit.reschedule(loop.time()))
+
+        try:
+            async with asyncio.timeout(None) as limit:
+                # What is there soon needs no listener.
+                timer = loop.call_later(min(LISTEN_AFTER_SECONDS, self._left()), listen)
+                try:
+                    return await work
+                finally:
+                    timer.cancel()
+                    if listener is not None:
+                        listener.cancel()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+        if listener is not None and listener.done() and not listener.cancelled():
+            listener.result()
+            raise ClientDisconnect
         raise too_late(self.seconds)
 
     def _left(self) -> float:
