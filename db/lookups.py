@@ -187,16 +187,17 @@ class InfluencePage:
 
 def measured_row(entity_id: ColumnElement[int]) -> Rows:
     """Return an entity's measures, the data version that they are of, and whether that is the newest."""
-    measure, measurement, newest = MEASURE.alias(), MEASUREMENT.alias(), DATA_VERSION.alias()
+    measure = MEASURE.alias()
+    # Joined, these tables of one row would be taken for a thousand: nobody has analysed them.
+    measured, newest = (select(one.c.version).scalar_subquery() for one in (MEASUREMENT, DATA_VERSION))
     columns = {
         **{name: measure.c[name] for name in ("level", "degree", "incoming", "outgoing")},
         "page_rank": cast(measure.c.page_rank, Double),
         "is_in_cycle": measure.c.cycle_id.is_not(None),
-        "data_version": measurement.c.version,
-        "is_current": measurement.c.version.is_not_distinct_from(newest.c.version),
+        "data_version": measured,
+        "is_current": measured.is_not_distinct_from(newest),
     }
-    source = measure.outerjoin(measurement, true()).outerjoin(newest, true())
-    return Rows(columns, source, [measure.c.entity_id == entity_id])
+    return Rows(columns, measure, [measure.c.entity_id == entity_id])
 
 
 def degree_rows(incoming: ColumnElement[Any], outgoing: ColumnElement[Any]) -> Rows:
