@@ -20,6 +20,7 @@ from sqlalchemy.pool import NullPool
 from db.binary_copy import HEADER, TRAILER
 from db.breaker import Breaker
 from db.errors import ConfigurationError, ConnectionLostError, DatabaseUnavailableError
+from db.pool import FairPool
 from db.roles import READ_ONLY
 
 CONNECT_TIMEOUT_SECONDS = 10
@@ -83,6 +84,7 @@ def read_engine(
     limit = f"{max(1, int(statement_timeout_seconds * 1000))}ms"
     engine = create_async_engine(
         sqlalchemy_url(url),
+        poolclass=FairPool,
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=WAIT_SECONDS,

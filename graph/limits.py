@@ -152,7 +152,9 @@ def check_document(document: DocumentNode) -> None:
 def check_variables(variables: Mapping[str, object] | None) -> None:
     """Refuse variables with a list or an object beyond the bounds; raises a RequestError."""
     for name, value in (variables or {}).items():
-        stack = [value]
+        if not isinstance(value, dict | list):
+            continue
+        stack: list[object] = [value]
         while stack:
             found = stack.pop()
             if isinstance(found, dict):

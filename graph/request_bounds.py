@@ -1,6 +1,7 @@
 """The bounds of a request's head and body; that the head is no flood is for graph.http_protocol to see to."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from itertools import chain
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -73,15 +74,11 @@ class _Answer:
         await self._send(message)
 
 
-def _measure(headers: Iterable[tuple[bytes, bytes]]) -> tuple[int, int | None]:
+def _measure(headers: Sequence[tuple[bytes, bytes]]) -> tuple[int, int | None]:
     """Return the bytes of the headers, and the length that they tell of the body."""
-    size = 0
-    length = None
-    for name, value in headers:
-        size += len(name) + len(value)
-        if name == b"content-length" and value.isdigit():
-            length = int(value[:MAX_DIGITS])
-    return size, length
+    size = sum(map(len, chain.from_iterable(headers)))
+    length = next((value for name, value in headers if name == b"content-length"), b"")
+    return size, int(length[:MAX_DIGITS]) if length.isdigit() else None
 
 
 def _refused(scope: Scope, size: int, length: int | None) -> tuple[int, str] | None:

@@ -1,3 +1,5 @@
+import asyncio
+
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
@@ -37,3 +39,22 @@ def test_url_of_any_postgresql_scheme_is_taken(scheme: str) -> None:
 
 def test_url_may_ask_for_encryption() -> None:
     assert sqlalchemy_url("postgresql://me@host/name?sslmode=require").query == {"ssl": "require"}
+
+
+async def test_connections_are_given_in_order(database: str) -> None:
+    engine = read_engine(database, 1, 30)
+    served: list[int] = []
+
+    async def read(number: int) -> None:
+        session = ReadSession(engine)
+        await session.rows(text("SELECT 1"))
+        served.append(number)
+        # Whoever comes now finds others waiting.
+        later = asyncio.create_task(read(number + 10)) if number < 10 else None
+        await session.close()
+        if later is not None:
+            await later
+
+    await asyncio.gather(*map(read, range(10)))
+    assert served == list(range(20))
+    await engine.dispose()
