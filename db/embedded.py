@@ -186,8 +186,8 @@ class _Server:
                 raise DatabaseUnavailableError(f"initdb failed in {self.data_dir}: {_reason(done.stderr)}")
             # Renamed last: an interrupted initdb leaves nothing that looks like a database.
             scratch.rename(self._directory)
-        except BaseException:
-            # Ctrl-C included. The only recursive removal: of what this call has just made.
+        except BaseException:  # Ctrl-C included
+            # The only recursive removal: of what this call has just made.
             shutil.rmtree(scratch, ignore_errors=True)
             raise
 

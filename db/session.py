@@ -148,8 +148,8 @@ def _read_only(connection: Any, _record: object) -> None:
     driver = connection.driver_connection
     try:
         connection.run_async(lambda _: driver.fetchval(READ_ONLY, timeout=READER_CONNECT_TIMEOUT_SECONDS))
-    except BaseException:
-        # The pool does not know the connection yet, and whoever wanted it may be cancelled.
+    except BaseException:  # whoever wanted the connection may be cancelled
+        # The pool does not know it yet.
         driver.terminate()
         raise
 

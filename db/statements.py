@@ -138,8 +138,8 @@ class Readers:
         self._count += 1
         try:
             connection = await self.engine.raw_connection()
-        except BaseException:
-            # Whatever it was, a cancelled request included: what was not lent must not be counted as lent.
+        except BaseException:  # a cancelled request included
+            # What was not lent must not be counted as lent.
             self._forget()
             raise
         driver = connection.driver_connection

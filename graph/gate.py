@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Awaitable, Callable, Collection
 
+from starlette import status
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,7 +15,6 @@ from graph.errors import Code
 from graph.tokens import KEYS_ABSENT_SECONDS, KeysUnavailableError, TokenError, Tokens
 
 REALM = 'Bearer realm="chronos-atlas"'
-POLICY_VIOLATION = 1008
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -45,7 +45,7 @@ class Gate:
             refusal = _refusal(error, scope["path"])
         if scope["type"] == "websocket" and (refusal or not self._may_connect(Headers(scope=scope))):
             # Before it is accepted, this is answered with 403.
-            await send({"type": "websocket.close", "code": POLICY_VIOLATION})
+            await send({"type": "websocket.close", "code": status.WS_1008_POLICY_VIOLATION})
         else:
             await (refusal or self._app)(scope, receive, send)
 

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import orjson
+from starlette import status
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -20,6 +21,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from db.errors import DatabaseUnavailableError
 from graph.admission import CostAsked
 from graph.answering import Answers
+from graph.answers import graphql_error
 from graph.asked import Asked, read_members
 from graph.deadlines import Deadline
 from graph.endpoint import Endpoint, Known, with_told
@@ -39,7 +41,6 @@ from graph.tokens import KeysUnavailableError, TokenError, Tokens
 PROTOCOL = "graphql-transport-ws"
 POLL_SECONDS = 0.5
 
-NORMAL, POLICY, TOO_BIG, RESTARTS, TRY_LATER = 1000, 1008, 1009, 1012, 1013
 BAD_MESSAGE, NOT_INITIALISED, FORBIDDEN, WRONG_PROTOCOL, INIT_TIMEOUT, SAME_ID, TOO_MANY_INITS = (
     4400,
     4401,
@@ -80,7 +81,7 @@ class Sockets:
             if not is_spoken:
                 raise _Closing(WRONG_PROTOCOL, f"Subprotocol not acceptable: ask for {PROTOCOL}")
             if self._count > MAX_SOCKETS:
-                raise _Closing(TRY_LATER, "There are too many sockets: try again later")
+                raise _Closing(status.WS_1013_TRY_AGAIN_LATER, "There are too many sockets: try again later")
             await _Socket(websocket, self._endpoint, self._tokens).serve()
         except _Closing as closing:
             await websocket.close(closing.code, closing.reason)
@@ -106,7 +107,7 @@ class _Socket:
                 while True:
                     await self._take(await self._message())
         except TimeoutError:
-            raise _Closing(RESTARTS, "The socket is old: connect anew") from None
+            raise _Closing(status.WS_1012_SERVICE_RESTART, "The socket is old: connect anew") from None
         finally:
             for task in self._operations.values():
                 task.cancel()
@@ -132,18 +133,18 @@ class _Socket:
             except TokenError as error:
                 raise _Closing(FORBIDDEN, f"Forbidden: {error}") from None
             except KeysUnavailableError:
-                raise _Closing(TRY_LATER, "Tokens cannot be checked at the moment") from None
+                raise _Closing(status.WS_1013_TRY_AGAIN_LATER, "Tokens cannot be checked at the moment") from None
         await self._send({"type": "connection_ack"})
 
     async def _message(self) -> dict[str, Any]:
         received = await self._websocket.receive()
         if received["type"] == "websocket.disconnect":
-            raise WebSocketDisconnect(received.get("code", NORMAL))
+            raise WebSocketDisconnect(received.get("code", status.WS_1000_NORMAL_CLOSURE))
         text = received.get("text")
         if text is None:
             raise _Closing(BAD_MESSAGE, "Messages are JSON texts, not bytes")
         if len(text) > MAX_BODY_BYTES:
-            raise _Closing(TOO_BIG, f"A message may have {MAX_BODY_BYTES} bytes")
+            raise _Closing(status.WS_1009_MESSAGE_TOO_BIG, f"A message may have {MAX_BODY_BYTES} bytes")
         try:
             message = orjson.loads(text)
         except ValueError:
@@ -174,7 +175,8 @@ class _Socket:
         if operation_id in self._operations:
             raise _Closing(SAME_ID, f"Subscriber for {operation_id} already exists")
         if len(self._operations) >= MAX_SOCKET_OPERATIONS:
-            raise _Closing(POLICY, f"A socket may have {MAX_SOCKET_OPERATIONS} operations at a time")
+            reason = f"A socket may have {MAX_SOCKET_OPERATIONS} operations at a time"
+            raise _Closing(status.WS_1008_POLICY_VIOLATION, reason)
         payload = message.get("payload")
         if not isinstance(payload, dict):
             raise _Closing(BAD_MESSAGE, "The payload of subscribe is an object with a query")
@@ -243,8 +245,7 @@ class _Socket:
         return with_told(found, asked, account)
 
     async def _refuse(self, operation_id: str, code: Code, message: str) -> None:
-        error = {"message": message, "extensions": {"code": code.value}}
-        await self._send_payload("error", operation_id, orjson.dumps([error]))
+        await self._send_payload("error", operation_id, orjson.dumps(graphql_error(message, code)["errors"]))
 
     async def _send_payload(self, kind: str, operation_id: str, payload: bytes) -> None:
         await self._send({"type": kind, "id": operation_id, "payload": orjson.Fragment(payload)})
