@@ -208,6 +208,9 @@ class Readers:
             self._sweep = None
         while self._idle:
             self._discard(self._idle.pop())
+        # They discard theirs: given back now, it would be nobody's and stay open.
+        for task in self._clearing:
+            task.cancel()
 
 
 def _give_up(waiter: "asyncio.Future[_Loan | None]") -> None:

@@ -8,6 +8,7 @@ import json
 import logging
 import sys
 import time
+import warnings
 from contextlib import nullcontext, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -35,6 +36,8 @@ def configure(stream: TextIO = sys.stderr) -> None:
     # What no line tells is not gathered. See "Optimization" in Python's logging HOWTO.
     vars(logging).update(_srcfile=None, logThreads=False, logProcesses=False, logMultiprocessing=False)
     handler = _readable(stream) if stream.isatty() else JSONLines(stream)
+    # graphql-core leaves coroutines of fields behind that it had not begun when a request was cancelled.
+    warnings.filterwarnings("ignore", "coroutine 'GraphQLCoreConverter", RuntimeWarning)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)

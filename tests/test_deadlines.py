@@ -23,9 +23,6 @@ from tests.loopback import on_loopback
 NODE = '{ node(id: "Q868") { id } }'
 NESTED = '{ figureDetail(id: "Q868") { influencedBy { name } works { id } } }'
 
-# graphql-core leaves coroutines of fields behind that it had not begun when it was cancelled.
-pytestmark = pytest.mark.filterwarnings("ignore:.*coroutine.*:pytest.PytestUnraisableExceptionWarning")
-
 Ask = Callable[[httpx.AsyncClient, dict[str, str]], Awaitable[httpx.Response]]
 
 

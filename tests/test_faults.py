@@ -30,8 +30,6 @@ KEPT = '{ node(id: "Q868") { id } }'
 
 numbers = count(1)
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*coroutine.*:pytest.PytestUnraisableExceptionWarning")
-
 
 @pytest.fixture(scope="module")
 def server(server_url: str) -> Iterator[Postgres]:

@@ -98,3 +98,21 @@ async def test_waiting_for_a_connection_ends(engine: AsyncEngine, monkeypatch: p
 async def test_statement_that_writes_is_refused(engine: AsyncEngine) -> None:
     with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
         await Readers(engine).row("CREATE TABLE made (number int)", [])
+
+
+async def test_connection_that_is_being_cleared_ends_with_its_engine(
+    server_url: str, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statements, "KEEP_SECONDS", 0.01)
+    other = read_engine(server_url, 4, 10)
+    readers = Readers(other)
+    number = await backend(readers)
+    task = asyncio.create_task(backend(readers, 5))
+    await asyncio.sleep(0.1)
+    task.cancel()
+    await asyncio.wait((task,))
+    assert readers._clearing
+    await other.dispose()
+    async with asyncio.timeout(5):
+        while (await Readers(engine).row("SELECT count(*) FROM pg_stat_activity WHERE pid = $1", [number]))[0]:
+            await asyncio.sleep(0.05)
