@@ -319,6 +319,17 @@ class WriteSession:
         driver = await _driver(self._connection)
         await driver.copy_records_to_table(table, schema_name=schema, columns=list(columns), records=rows)
 
+    async def copied(self, query: str) -> bytearray:
+        """Return the rows of a query in the form of binary COPY: no Python objects are made."""
+        received = bytearray()
+
+        async def keep(chunk: bytes) -> None:
+            received.extend(chunk)
+
+        driver = await _driver(self._connection)
+        await driver.copy_from_query(query, output=keep, format="binary")
+        return received
+
     async def copy_written(self, schema: str, table: str, columns: Sequence[str], rows: bytes) -> None:
         """Append rows to a table that are written in the form of binary COPY; see `db.binary_copy`."""
 

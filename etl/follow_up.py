@@ -5,14 +5,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.errors import AtlasError
 from db.session import DATABASE_ERRORS, fault_of_server, one_line
-from etl.measurement import measure_graph
+from etl.measurement import EarlyMeasures, measure_graph
 from etl.reports import make_missing_report, make_report
 
 
-async def follow_up(engine: AsyncEngine, run_id: int) -> None:
+async def follow_up(engine: AsyncEngine, run_id: int, early: EarlyMeasures | None) -> None:
     """Measure what the run changed and report on it; raises AtlasError, which takes nothing of the run back."""
     try:
-        await measure_graph(engine)
+        await measure_graph(engine, early=early)
         await make_report(engine, run_id)
     except (AtlasError, OSError, *DATABASE_ERRORS, FailedToConverge, MemoryError) as error:
         why = fault_of_server(error) or one_line(error)

@@ -9,19 +9,18 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
-import asyncpg
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.binary_copy import HEADER, TRAILER
 from db.bulk import bulk_change, without_primary_key
 from db.errors import AtlasError
 from db.models.atlas import RelationshipType
 from db.session import WriteSession, write_session
-from etl.measures import TYPES, Graph, Measures, measure
+from etl.measures import TYPES, Graph, Measures, Positions, measure
 from etl.runs import NOTIFY_CHANNEL
 
 ATTEMPTS = 5
@@ -37,19 +36,49 @@ class OvertakenError(AtlasError):
     """The data changed while it was measured."""
 
 
-async def measure_graph(engine: AsyncEngine, *, anew: bool = False) -> bool:
-    """Bring the measures up to the newest data; returns whether they were not.
+class EarlyMeasures:
+    """Measures of a graph that is not yet published: they are computed while the server builds its indexes.
+
+    `version` is the data version of the graph, once it is published.
+    """
+
+    def __init__(self) -> None:
+        self.version: int | None = None
+        self._task: asyncio.Task[tuple[Graph, Measures]] | None = None
+
+    async def begin(self, session: WriteSession) -> None:
+        """Read the graph as the session's transaction will leave it, and go on in a thread."""
+        self._task = asyncio.create_task(_measured(await _read_columns(session)))
+
+    def of(self, version: int) -> "asyncio.Task[tuple[Graph, Measures]] | None":
+        """Return the task that measures the graph of a data version, if it was begun."""
+        return self._task if version == self.version else None
+
+
+async def _measured(columns: list[Positions]) -> tuple[Graph, Measures]:
+    graph = await _built(columns)
+    return graph, await asyncio.to_thread(measure, graph)
+
+
+async def _built(columns: list[Positions]) -> Graph:
+    graph = await asyncio.to_thread(Graph.build, *columns)
+    # They take as much as the graph does.
+    columns.clear()
+    return graph
+
+
+async def measure_graph(engine: AsyncEngine, *, anew: bool = False, early: EarlyMeasures | None = None) -> bool:
+    """Bring the measures up to the newest data, or to early ones; returns whether they were not.
 
     Where the entities and edges are those that were measured, nothing is computed unless `anew`. Raises OvertakenError
     when runs keep being published meanwhile, each of which will try again.
     """
     async with _alone(engine):
         for _ in range(ATTEMPTS):
-            found = await _read(engine, anew)
+            found = await _read(engine, anew, early)
             if found is None:
                 return False
-            version, graph, is_measured = found
-            measures = None if is_measured else await asyncio.to_thread(measure, graph)
+            version, graph, measures = found
             async with write_session(engine) as session:
                 if measures is not None:
                     await _stage(session, graph, measures)
@@ -70,39 +99,41 @@ async def _alone(engine: AsyncEngine) -> AsyncIterator[None]:
         yield
 
 
-async def _read(engine: AsyncEngine, anew: bool) -> tuple[int, Graph, bool] | None:
-    """Return the data version, its graph, and whether that graph is the measured one; None when there is no need."""
+async def _read(
+    engine: AsyncEngine, anew: bool, early: EarlyMeasures | None
+) -> tuple[int, Graph, Measures | None] | None:
+    """Return the data version, its graph, and its measures unless they are stored; None when there is no need."""
     async with engine.connect() as connection:
         await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-        versions = await connection.execute(
-            text(
-                "SELECT data_version.version, measurement.version AS measured, fingerprint"
-                " FROM data_version LEFT JOIN measurement ON true"
-            )
+        session = WriteSession(connection)
+        found = await session.execute(
+            "SELECT data_version.version, measurement.version AS measured, fingerprint"
+            " FROM data_version LEFT JOIN measurement ON true"
         )
-        version, measured, fingerprint = versions.one()
-        if not anew and version in (0, measured):
+        stored = found.one()
+        if not anew and stored.version in (0, stored.measured):
             return None
-        (ids,) = await _columns(connection, _ENTITIES, 1)
-        graph = Graph.build(ids, *await _columns(connection, _EDGES, 3))
-    return int(version), graph, not anew and graph.fingerprint() == fingerprint
+        task = None if early is None else early.of(stored.version)
+        columns = await _read_columns(session) if task is None else []
+    if task is not None:
+        graph, measures = await task
+        return int(stored.version), graph, measures
+    graph = await _built(columns)
+    is_measured = not anew and graph.fingerprint() == stored.fingerprint
+    return int(stored.version), graph, None if is_measured else await asyncio.to_thread(measure, graph)
 
 
-async def _columns(connection: AsyncConnection, query: str, width: int) -> list[NDArray[np.int64]]:
-    """Read a query of `width` bigint columns without nulls by binary COPY: no Python objects are made."""
-    raw = await connection.get_raw_connection()
-    driver = raw.driver_connection
-    assert isinstance(driver, asyncpg.Connection)
-    received = bytearray()
+async def _read_columns(session: WriteSession) -> list[Positions]:
+    """Return what a graph is built of."""
+    return [*_columns(await session.copied(_ENTITIES), 1), *_columns(await session.copied(_EDGES), 3)]
 
-    async def keep(chunk: bytes) -> None:
-        received.extend(chunk)
 
-    await driver.copy_from_query(query, output=keep, format="binary")
+def _columns(copied: bytearray, width: int) -> list[Positions]:
+    """Return the columns of copied rows, which are `width` bigints without nulls."""
     names = [f"c{number}" for number in range(width)]
     row = np.dtype([("width", ">i2"), *((f"{part}{name}", kind) for name in names for part, kind in _COLUMN)])
-    count = (len(received) - len(HEADER) - len(TRAILER)) // row.itemsize
-    rows = np.frombuffer(received, row, count, len(HEADER))
+    count = (len(copied) - len(HEADER) - len(TRAILER)) // row.itemsize
+    rows = np.frombuffer(copied, row, count, len(HEADER))
     return [rows[name].astype(np.int64) for name in names]
 
 

@@ -15,6 +15,7 @@ from db.models.operations import RunStatus
 from db.session import DATABASE_ERRORS, WriteSession, fault_of_server, one_line, write_session
 from etl import runs
 from etl.follow_up import follow_up
+from etl.measurement import EarlyMeasures
 from etl.source import Batch, Checkpoint, Prepared, RawRow, RowError, Source
 from etl.staging import Changes, Counts, Load, Staging, Transactions, storable
 
@@ -81,7 +82,7 @@ async def run(engine: AsyncEngine, source: Source, options: Options) -> Report:
             staging = Staging(run_id, source.load)
             await staging.create(session)
         report = await _guarded(transactions, source, staging, options, None, 0)
-    return await _concluded(engine, options, report)
+    return await _concluded(engine, options, report, staging.early)
 
 
 async def resume(engine: AsyncEngine, source: Source, options: Options, run_id: int) -> Report:
@@ -94,14 +95,14 @@ async def resume(engine: AsyncEngine, source: Source, options: Options, run_id: 
                 raise AtlasError(f"run {run_id} cannot be resumed: start {source.name} anew")
             await runs.reopen(session, run_id)
         report = await _guarded(transactions, source, staging, options, found[0].checkpoint, found[0].processed)
-    return await _concluded(engine, options, report)
+    return await _concluded(engine, options, report, staging.early)
 
 
-async def _concluded(engine: AsyncEngine, options: Options, report: Report) -> Report:
+async def _concluded(engine: AsyncEngine, options: Options, report: Report, early: EarlyMeasures | None) -> Report:
     """Follow up a published run, once its source's lock is free."""
     if report.status in (RunStatus.DONE, RunStatus.PARTIAL) and not options.dry_run:
         _tell(options, Progress(report.counts.processed, report.counts.processed, report.counts.failed, "measuring"))
-        await follow_up(engine, report.run)
+        await follow_up(engine, report.run, early)
     return report
 
 
@@ -168,6 +169,8 @@ async def _guarded(
         _tell(options, progress)
         if options.limit is None and not source.problems:
             staging.retiring = source.speaks_for
+        if not options.dry_run:
+            staging.early = EarlyMeasures()
         return await _publish(transactions, source, staging, progress.processed)
     except Exception as error:
         is_left = True
@@ -333,6 +336,8 @@ async def _publish(transactions: Transactions, source: Source, staging: Staging,
         version = await runs.finish(session, staging.run_id, counts, status, "; ".join(source.problems) or None)
         if status is RunStatus.DONE:
             await staging.drop(session)
+    if staging.early is not None:
+        staging.early.version = version
     return Report(staging.run_id, source.name, status, counts, version, source.problems, source.notes)
 
 

@@ -16,6 +16,7 @@ from db.models.base import Base
 from db.session import WriteSession
 
 if TYPE_CHECKING:
+    from etl.measurement import EarlyMeasures
     from etl.source import Prepared
 
 SCHEMA = "staging"
@@ -114,13 +115,15 @@ class Counts:
 class Staging:
     """The staging tables of one run.
 
-    `retiring` names the provenance that publishing may retire, since the run states all of it; none for most.
+    `retiring` names the provenance that publishing may retire, since the run states all of it; none for most. `early`
+    is begun by publishing when a graph that was empty has all of its edges, before it has their indexes.
     """
 
     def __init__(self, run_id: int, load: Load) -> None:
         self.run_id = run_id
         self.load = load
         self.retiring: tuple[str, ...] = ()
+        self.early: EarlyMeasures | None = None
 
     def table(self, name: str) -> str:
         """Return the qualified name of the run's staging table of that name."""

@@ -7,9 +7,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.errors import AtlasError
 from db.keys import internal_id
+from db.session import WriteSession
 from etl import pipeline
 from etl.follow_up import catch_up
-from etl.measurement import measure_graph
+from etl.measurement import EarlyMeasures, measure_graph
 from etl.pipeline import Options
 from tests.rows import Rows
 
@@ -132,6 +133,22 @@ async def test_run_published_meanwhile_is_measured_too(engine: AsyncEngine) -> N
     assert await task is True
     assert await query(engine, VERSIONS) == [(8, 8)]
     assert await query(engine, "SELECT level FROM entity_measure WHERE entity_id = 3") == [(2,)]
+
+
+@pytest.mark.parametrize(("of_version", "degrees"), [(2, [0, 0, 0, 0, 0]), (1, [3, 3, 3, 3, 0])])
+async def test_early_measures_are_taken_for_their_version_alone(
+    engine: AsyncEngine, of_version: int, degrees: list[int]
+) -> None:
+    await load(engine, ROWS)
+    await execute(engine, "DELETE FROM measurement")
+    early = EarlyMeasures()
+    async with engine.connect() as connection:
+        await connection.execute(text("DELETE FROM influence"))
+        await early.begin(WriteSession(connection))
+        await connection.rollback()
+    early.version = of_version
+    assert await measure_graph(engine, early=early) is True
+    assert await query(engine, "SELECT array_agg(degree ORDER BY entity_id) FROM entity_measure") == [(degrees,)]
 
 
 async def test_snapshot_keeps_the_measures_it_began_with(engine: AsyncEngine) -> None:
