@@ -91,7 +91,7 @@ class Answers:
         self._flights: dict[tuple[str, str], _Flight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def _at_hand(self, key: str) -> Kept | None:
+    def at_hand(self, key: str) -> Kept | None:
         """Return the answer to a request when it is in memory and good."""
         version = self.newest.known()
         kept = self.memory.get(key)
@@ -106,7 +106,7 @@ class Answers:
         Without a key, the answer is neither shared nor kept. When the database cannot answer, the last answer is told
         if there is one. Raises what `make` and `Deadline.wait` do, DatabaseUnavailableError when the process stops.
         """
-        if key is not None and (kept := self._at_hand(key)) is not None:
+        if key is not None and (kept := self.at_hand(key)) is not None:
             return Found(Level.MEMORY, kept.body, kept)
         version = await self.newest.get() if key is not None else None
         if key is None:
@@ -116,7 +116,7 @@ class Answers:
         if version is None:
             return await self._find(None, make, deadline)
         # Known only now, after a while without requests.
-        if (kept := self._at_hand(key)) is not None:
+        if (kept := self.at_hand(key)) is not None:
             return Found(Level.MEMORY, kept.body, kept)
         try:
             found = await self._find((key, version), make, deadline)

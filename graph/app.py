@@ -37,6 +37,7 @@ from graph.request_ids import HEADER, RequestIds
 from graph.rest import data, openapi, stats
 from graph.schema import build, schema
 from graph.shared_cache import RedisCache
+from graph.short_way import ShortWay
 from graph.sockets import Sockets
 from graph.tokens import Tokens
 from graph.tracing import TraceRequests, open_tracing
@@ -109,6 +110,8 @@ def create_app(settings: Settings, url: str) -> Starlette:
         app.state.budget = budget
         app.state.watch = watch
         watch.begin(app.state.readers)
+        if budget is None and watch.tracing is None:
+            app.state.short_way = ShortWay(app, endpoint, graphql, tokens.without_token)
         try:
             yield
         finally:

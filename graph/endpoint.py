@@ -24,7 +24,7 @@ from graph.documents import Documents
 from graph.errors import MASKED, PASSING, Code, RequestError, explain
 from graph.execution import AtlasSchema
 from graph.replies import METHODS, Reply, etag_of, with_extension
-from graph.watch import OK
+from graph.watch import OK, name_of
 
 MAX_KNOWN = 2_048
 MAX_KNOWN_BYTES = 4_096
@@ -32,11 +32,12 @@ MAX_KNOWN_BYTES = 4_096
 
 
 class Known(NamedTuple):
-    """A request that was read: its document, and its key but for the caller's scope."""
+    """A request that was read: its document, its key but for the caller's scope, and the operation's name."""
 
     asked: Asked
     query: str | None
     key: str | None
+    name: str | None
 
     @property
     def is_to_be_remembered(self) -> bool:
@@ -85,7 +86,7 @@ class Endpoint:
     async def _answer(self, scope: Scope, known: Known, query: str, reply: Reply, deadline: Deadline) -> None:
         state, caller = scope["app"].state, scope["state"]["caller"]
         key = known.scoped(caller)
-        with state.watch.operation(caller, query, known.asked.operation_name) as seen:
+        with state.watch.operation(caller, query, known.name) as seen:
             account = await self.charged(scope, known.asked, query)
             if account is not None and await _settled(account, known.asked.cost, reply):
                 seen.outcome = Code.LIMIT if account.refusal else OK
@@ -124,7 +125,12 @@ class Endpoint:
     def know(self, asked: Asked, query: str | None) -> Known:
         """Return a request with its key; a document beyond the bounds is not even normalised."""
         is_readable = query is not None and self._schema.parsed.is_readable(query)
-        return Known(asked, query, asked.key(self._digest, query) if query and is_readable else None)
+        key = asked.key(self._digest, query) if query and is_readable else None
+        return Known(asked, query, key, name_of(query, asked.operation_name))
+
+    def recall(self, reply: Reply, text: bytes) -> Known | None:
+        """Return a request that was read before, by its body, or by the URL's query when it is got."""
+        return self._known.find((_content_type(reply), text))
 
     def as_query(self, query: str, operation_name: str | None) -> str | None:
         """Return the query that a subscription asks again and again; None of another operation."""
@@ -135,9 +141,9 @@ class Endpoint:
         method = scope["method"]
         if method not in METHODS:
             raise HTTPException(405, f"the method is {method}: send GET or POST")
-        content_type = reply.headers.get(b"content-type", b"") if method == "POST" else None
+        content_type = _content_type(reply)
         text: bytes = scope["query_string"] if content_type is None else await _body(receive)
-        if (known := self._known.find((content_type, text))) is not None:
+        if (known := self.recall(reply, text)) is not None:
             return known
         asked = read_url(text) if content_type is None else read_body(content_type.decode("latin-1"), text)
         documents: Documents = scope["app"].state.documents
@@ -146,6 +152,10 @@ class Endpoint:
         if len(text) <= MAX_KNOWN_BYTES:
             self._known.keep((content_type, text), known)
         return known
+
+
+def _content_type(reply: Reply) -> bytes | None:
+    return None if reply.is_for_caches else reply.headers.get(b"content-type", b"")
 
 
 async def _settled(account: Account, asked: CostAsked, reply: Reply) -> bool:

@@ -1,11 +1,15 @@
 """uvicorn's protocol, which itself would take in a URL, a header or a trailer of any size, and wait for it for ever."""
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from starlette.types import Message
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from graph.limits import MAX_BODY_BYTES, MAX_HEADER_BYTES, MAX_HEADERS, MAX_URL_BYTES
+from graph.short_way import ShortWay
 
 WEBSOCKETS: dict[str, Any] = {
     "ws": "websockets-sansio",
@@ -34,7 +38,8 @@ class _TooMuchError(Exception):
 class BoundedProtocol(HttpToolsProtocol):
     """Ends a connection whose request's head grows beyond all bounds, or whose client is too slow.
 
-    Between requests it may be idle for as long as uvicorn's keep-alive lasts.
+    Between requests it may be idle for as long as uvicorn's keep-alive lasts. Plain GraphQL requests go the short way
+    if the application's state has it.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -45,6 +50,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_coming = True
         self._due: asyncio.TimerHandle | None = None
         self._write_due: asyncio.TimerHandle | None = None
+        self._short_way: ShortWay | None = getattr(getattr(self.config.app, "state", None), "short_way", None)
+        self._held: list[bytes] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first request."""
@@ -62,6 +69,9 @@ class BoundedProtocol(HttpToolsProtocol):
         """Count what comes without finishing anything: a header or the line of a chunk that does not end."""
         self._unfinished += len(data)
         super().data_received(data)
+        if self._held is not None:
+            # Requests that come in pieces go the long way.
+            self._go_the_long_way(self._held)
         if self._unfinished > MAX_UNFINISHED_BYTES and not self.transport.is_closing():
             self.send_400_response("The request's head is too long.")
         # What comes in one piece, as nearly all requests do, needs no timer.
@@ -112,12 +122,122 @@ class BoundedProtocol(HttpToolsProtocol):
             raise _TooMuchError
         super().on_header(name, value)
 
+    def on_headers_complete(self) -> None:
+        """Have the application answer, unless the request may go the short way once its body is there."""
+        if self._may_go_short():
+            self._held = []
+        else:
+            super().on_headers_complete()
+
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
         self._unfinished = 0
-        super().on_body(body)
+        if self._held is None:
+            super().on_body(body)
+        else:
+            self._held.append(body)
 
     def on_message_complete(self) -> None:
         """Know that the request is there."""
         self._is_coming = False
+        if self._held is not None:
+            if self._went_the_short_way(b"".join(self._held)):
+                self._held = None
+                return
+            self._go_the_long_way(self._held)
         super().on_message_complete()
+
+    def _may_go_short(self) -> bool:
+        parser = self.parser
+        return (
+            self._short_way is not None
+            and self._short_way.begins(parser.get_method(), self.url)
+            and (self.cycle is None or self.cycle.response_complete)
+            and parser.should_keep_alive()
+            and not parser.should_upgrade()
+            and parser.get_http_version() == "1.1"
+            and self._headers <= MAX_HEADERS
+            and self._header_bytes <= MAX_HEADER_BYTES
+            and len(self.url) <= MAX_URL_BYTES
+            # A client that does not read is not written to.
+            and self.transport.get_write_buffer_size() < HIGH_WATER_LIMIT
+        )
+
+    def _went_the_short_way(self, body: bytes) -> bool:
+        """Answer the request that was held, or have it answered, if it is plain."""
+        short_way = self._short_way
+        assert short_way is not None
+        method = self.parser.get_method().decode()
+        reply = short_way.reply(method, self.headers) if len(body) <= MAX_BODY_BYTES else None
+        if reply is None:
+            return False
+        found = short_way.at_hand(reply, method, self.url, self.headers, body)
+        if found is None:
+            self._begin_cycle(short_way, method, body)
+        else:
+            headers, content = found
+            self.transport.write(_written(200, (*self.server_state.default_headers, *headers), content))
+            self.on_response_complete()
+        return True
+
+    def _begin_cycle(self, short_way: ShortWay, method: str, body: bytes) -> None:
+        path, _, query = self.url.partition(b"?")
+        further = {"method": method, "path": path.decode(), "raw_path": path, "query_string": query}
+        self.scope.update(further)  # type: ignore[typeddict-item]
+        self.cycle = _Cycle(
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=False,
+            keep_alive=True,
+            on_response=self.on_response_complete,
+        )
+        self.cycle.body += body
+        self.cycle.more_body = False
+        self.cycle.message_event.set()
+        self._start_asgi_task(self.cycle, short_way)  # type: ignore[arg-type]
+
+    def _go_the_long_way(self, parts: Iterable[bytes]) -> None:
+        """Have the application answer what was held for a moment."""
+        self._held = None
+        if self.transport.is_closing():
+            return
+        super().on_headers_complete()
+        for part in parts:
+            super().on_body(part)
+
+
+class _Cycle(RequestResponseCycle):
+    """Sends answers in one piece, of which uvicorn would first examine each header."""
+
+    _start: Message
+
+    async def send(self, message: Message) -> None:  # type: ignore[override]
+        """Take the answer's start, then send all of it."""
+        if message["type"] == "http.response.start":
+            self.response_started = True
+            self._start = message
+            return
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+        if self.disconnected:
+            return
+        headers = [*self.default_headers, *self._start["headers"]]
+        if not self.keep_alive:
+            headers.append((b"connection", b"close"))
+        self.transport.write(_written(self._start["status"], headers, message["body"]))
+        self.response_complete = True
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
+
+
+def _written(status: int, headers: Iterable[tuple[bytes, bytes]], content: bytes) -> bytes:
+    lines = [b"%b: %b\r\n" % header for header in headers]
+    return b"".join((STATUS_LINE[status], *lines, b"\r\n", content))

@@ -65,14 +65,15 @@ class Reply:
 
     async def kept(self, kept: Kept, key: str) -> None:
         """Send an answer that is kept for a request's key."""
-        if not self.is_for_caches:
-            await self._body(200, kept.body, kept.packed, [])
-            return
-        etag = etag_of(key, kept.version) if kept.is_lasting else _etag(kept.body)
-        if self.has(etag):
+        if self.is_conditional and self.has(etag := _etag_of_kept(kept, key)):
             await self.not_modified(etag)
         else:
-            await self._body(200, kept.body, kept.packed, self._caching(etag, kept))
+            await self._send_formed(200, *self.form_kept(kept, key))
+
+    def form_kept(self, kept: Kept, key: str) -> tuple[Headers, bytes]:
+        """Return the headers and the body of a kept answer, with status 200."""
+        caching = self._caching(_etag_of_kept(kept, key), kept) if self.is_for_caches else []
+        return self._form(kept.body, kept.packed, caching)
 
     async def not_modified(self, etag: bytes) -> None:
         """Tell that what the client has is still right."""
@@ -98,7 +99,7 @@ class Reply:
 
     async def _once(self, status: int, body: bytes, headers: Headers | None = None) -> None:
         caching = [(b"cache-control", _NO_STORE)] if self.is_for_caches else []
-        await self._body(status, body, lambda: pack(body), [*(headers or ()), *caching])
+        await self._send_formed(status, *self._form(body, lambda: pack(body), [*(headers or ()), *caching]))
 
     @property
     def _private(self) -> bytes | None:
@@ -108,14 +109,21 @@ class Reply:
         control = _LASTING if kept.is_lasting else b"public, max-age=%d" % kept.ttl_seconds
         return [(b"etag", etag), (b"cache-control", self._private or control)]
 
-    async def _body(self, status: int, body: bytes, packed: Callable[[], bytes], headers: Headers) -> None:
+    def _form(self, body: bytes, packed: Callable[[], bytes], headers: Headers) -> tuple[Headers, bytes]:
         sent = [(b"content-type", _CONTENT_TYPES[self.media_type]), _VARY, *self.more, *headers]
         if len(body) >= SMALLEST_BYTES and takes_gzip(self.headers.get(b"accept-encoding", b"")):
             body = packed()
             sent.append(_GZIP)
         sent.append((b"content-length", b"%d" % len(body)))
-        await self._send({"type": "http.response.start", "status": status, "headers": sent})
-        await self._send({"type": "http.response.body", "body": b"" if self._method == "HEAD" else body})
+        return sent, b"" if self._method == "HEAD" else body
+
+    async def _send_formed(self, status: int, headers: Headers, body: bytes) -> None:
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body})
+
+
+def _etag_of_kept(kept: Kept, key: str) -> bytes:
+    return etag_of(key, kept.version) if kept.is_lasting else _etag(kept.body)
 
 
 def etag_of(key: str, version: str) -> bytes:

@@ -18,7 +18,7 @@ MAX_PATH_CHARACTERS = 200
 CLIENT_CLOSED_REQUEST = 499
 """What the log tells of a request whose client left before the answer, as nginx does."""
 
-_NAME = HEADER.lower().encode()
+NAME = HEADER.lower().encode()
 _SANE = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 logger = logging.getLogger(__name__)
@@ -39,14 +39,14 @@ class RequestIds:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        chosen = _taken_over(scope["headers"]) or secrets.token_hex(16).encode()
+        chosen = id_of(scope["headers"])
         status: int | None = None
 
         def send_with_id(message: Message) -> Awaitable[None]:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (_NAME, chosen)]
+                message["headers"] = [*message.get("headers", ()), (NAME, chosen)]
                 # The path of a route, not of the request: clients must not make up time series.
                 route = getattr(scope.get("route"), "path", OTHER)
                 self._metrics.count_request(route, scope["method"], message["status"])
@@ -65,20 +65,23 @@ class RequestIds:
                 raise
             await failure(error)(scope, receive, send_with_id)
         finally:
-            _tell(scope, status, begun)
+            # As sent: percent-encoded, and without the query, which may hold what nobody else should read.
+            tell_of(scope["method"], scope.get("raw_path") or scope["path"].encode(), status, begun)
             REQUEST_ID.reset(outside)
 
 
-def _taken_over(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+def id_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return the id that a request is given: its own when it is sane."""
     for name, value in headers:
-        if name == _NAME:
-            return value if _SANE.fullmatch(value) else None
-    return None
+        if name == NAME:
+            if _SANE.fullmatch(value):
+                return value
+            break
+    return secrets.token_hex(16).encode()
 
 
-def _tell(scope: Scope, status: int | None, begun: float) -> None:
-    # As sent: percent-encoded, and without the query, which may hold what nobody else should read.
-    path = scope.get("raw_path") or scope["path"].encode()
+def tell_of(method: str, path: bytes, status: int | None, begun: float) -> None:
+    """Write the line of a request."""
     milliseconds = round((time.perf_counter() - begun) * 1000, 1)
-    told = {"method": scope["method"], "path": path[:MAX_PATH_CHARACTERS].decode("latin-1")}
+    told = {"method": method, "path": path[:MAX_PATH_CHARACTERS].decode("latin-1")}
     tell(logger, "request", told | {"status": status, "ms": milliseconds})

@@ -231,7 +231,7 @@ class _Socket:
         scope, asked = self._websocket.scope, known.asked
         caller, query = scope["state"]["caller"], known.query
         assert query is not None
-        with self._state.watch.operation(caller, query, asked.operation_name) as seen:
+        with self._state.watch.operation(caller, query, known.name) as seen:
             account = await self._endpoint.charged(scope, asked, query)
             if account is not None and account.refusal is not None:
                 raise account.refusal

@@ -135,7 +135,7 @@ class Tokens:
         self._may_introspect = settings.introspection
         self._keys, algorithm = _keys_of(settings)
         without_token = ANYONE if self._keys is None else ANONYMOUS
-        self._without_token = replace(without_token, may_introspect=settings.introspection)
+        self.without_token = replace(without_token, may_introspect=settings.introspection)
         self._registry = jws.JWSRegistry(algorithms=[algorithm], strict_check_header=False)
         self._claims = jwt.JWTClaimsRegistry(
             leeway=LEEWAY_SECONDS,
@@ -152,7 +152,7 @@ class Tokens:
     async def caller(self, authorization: str | None) -> Caller:
         """Return who sent an Authorization header; raises TokenError or KeysUnavailableError."""
         if self._keys is None or authorization is None:
-            return self._without_token
+            return self.without_token
         claims = await self._check(self._keys, _token_of(authorization))
         role = _role_of(claims)
         subject = str(claims.get("sub") or "unnamed")[:MAX_SUBJECT_LENGTH]

@@ -43,9 +43,9 @@ class Watch:
         if self.tracing:
             self.tracing.close()
 
-    def operation(self, caller: Caller, query: str | None, given_name: str | None) -> "Seen":
+    def operation(self, caller: Caller, query: str | None, name: str | None) -> "Seen":
         """Return what is to be entered while an operation is answered."""
-        return Seen(self, caller, query, name_of(query, given_name))
+        return Seen(self, caller, query, name)
 
 
 class Seen:

@@ -113,6 +113,7 @@ async def test_connection_that_is_being_cleared_ends_with_its_engine(
     await asyncio.wait((task,))
     assert readers._clearing
     await other.dispose()
+    there = "SELECT count(*) FROM pg_stat_activity WHERE pid = $1"
     async with asyncio.timeout(5):
-        while (await Readers(engine).row("SELECT count(*) FROM pg_stat_activity WHERE pid = $1", [number]))[0]:
+        while (await Readers(engine).row(there, [number]))[0]:  # noqa: ASYNC110 - nor has PostgreSQL an event for it
             await asyncio.sleep(0.05)

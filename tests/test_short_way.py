@@ -1,0 +1,222 @@
+"""Over a real connection, written byte by byte: what httpx sends would differ from request to request."""
+
+import asyncio
+import io
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, NamedTuple
+
+import httpx
+import orjson
+import pytest
+from starlette.types import Receive, Scope, Send
+
+from graph import logs
+from graph.replies import Headers, Reply
+from graph.short_way import ShortWay
+from tests.client import Client
+from tests.loopback import on_loopback
+
+QUERY = "query Names { entities(first: 20) { edges { node { id name description } } } }"
+NODE = '{ node(id: "Q868") { id } }'
+BODY = orjson.dumps({"query": QUERY})
+POST = {"content-type": "application/json"}
+LONG = {"x-nobody-knows": "1"}
+"""What makes any request go the long way."""
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+@pytest.fixture
+def ways(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Counts the requests on the short way: those "computed", and those that are "at hand"."""
+    found: Counter[str] = Counter()
+    compute, at_hand = ShortWay.__call__, ShortWay.at_hand
+
+    async def computed(self: ShortWay, scope: Scope, receive: Receive, send: Send) -> None:
+        found["computed"] += 1
+        await compute(self, scope, receive, send)
+
+    def found_at_hand(self: ShortWay, reply: Reply, *further: Any) -> tuple[Headers, bytes] | None:
+        answer = at_hand(self, reply, *further)
+        found["at hand"] += answer is not None
+        return answer
+
+    monkeypatch.setattr(ShortWay, "__call__", computed)
+    monkeypatch.setattr(ShortWay, "at_hand", found_at_hand)
+    return found
+
+
+@pytest.fixture
+async def served(sample_url: str) -> AsyncIterator[Client]:
+    async with on_loopback(sample_url) as client:
+        yield client
+
+
+@pytest.fixture
+def logged() -> Iterator[io.StringIO]:
+    root, ours = logging.getLogger(), logging.getLogger("graph")
+    before = (root.handlers[:], root.level, ours.level)
+    stream = io.StringIO()
+    logs.configure(stream)
+    yield stream
+    root.handlers[:] = before[0]
+    root.setLevel(before[1])
+    ours.setLevel(before[2])
+
+
+def request(method: str, target: str, headers: dict[str, str], body: bytes = b"") -> bytes:
+    given = {"host": "atlas", **headers} | ({"content-length": str(len(body))} if body else {})
+    lines = "".join(f"{name}: {value}\r\n" for name, value in given.items())
+    return f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode() + body
+
+
+async def talk(client: Client, *parts: bytes, count: int = 1) -> list[Answer]:
+    """Send the parts, one after the other, and return as many answers."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", client.http.base_url.port)
+    for part in parts:
+        writer.write(part)
+        await writer.drain()
+        await asyncio.sleep(0.02 if len(parts) > 1 else 0)
+    async with asyncio.timeout(30):
+        answers = [await read(reader) for _ in range(count)]
+    writer.close()
+    await writer.wait_closed()
+    return answers
+
+
+async def read(reader: asyncio.StreamReader) -> Answer:
+    status, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().removesuffix("\r\n\r\n").split("\r\n")
+    pairs = [line.split(": ", 1) for line in lines]
+    assert len(pairs) == len(dict(pairs))
+    headers = dict(pairs)
+    return Answer(int(status.split()[1]), headers, await reader.readexactly(int(headers["content-length"])))
+
+
+def got(query: str) -> str:
+    return f"/graphql?{httpx.QueryParams(query=query)}"
+
+
+REQUESTS: dict[str, tuple[str, str, dict[str, str], bytes]] = {
+    "post": ("POST", "/graphql", POST, BODY),
+    "get": ("GET", got(QUERY), {}, b""),
+    "graphql media type": ("POST", "/graphql", POST | {"accept": "application/graphql-response+json"}, BODY),
+    "gzip": ("POST", "/graphql", POST | {"accept-encoding": "gzip, br"}, BODY),
+    "browser": ("GET", got(QUERY), {"accept": "*/*", "cookie": "a=b", "sec-fetch-mode": "cors"}, b""),
+    "not valid": (
+        "POST",
+        "/graphql",
+        POST | {"accept": "application/graphql-response+json"},
+        b'{"query": "{ nothing }"}',
+    ),
+    "not JSON": ("POST", "/graphql", POST, b"{"),
+    "no media type": ("POST", "/graphql", {}, BODY),
+    "no query": ("GET", "/graphql?", {}, b""),
+    "told": ("POST", "/graphql", POST, orjson.dumps({"query": QUERY, "extensions": {"cost": {"dryRun": True}}})),
+}
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+async def test_both_ways_give_the_same_answer(served: Client, ways: Counter[str], name: str) -> None:
+    method, target, headers, body = REQUESTS[name]
+    found = []
+    for further in ({}, {}, LONG):
+        (answer,) = await talk(served, request(method, target, headers | further | {"x-request-id": "mine"}, body))
+        answer.headers.pop("date")
+        found.append(answer)
+    assert found[0] == found[1] == found[2]
+    assert found[0].headers["x-request-id"] == "mine"
+    is_kept = found[0].status == 200 and name != "told"
+    assert ways == Counter({"computed": 1, "at hand": 1} if is_kept else {"computed": 2, "at hand": 0})
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["authorization", "if-none-match", "origin", "x-request-timeout", "traceparent", "expect", *LONG],
+)
+async def test_who_asks_for_more_goes_the_long_way(served: Client, ways: Counter[str], header: str) -> None:
+    for _ in range(2):
+        await talk(served, request("POST", "/graphql", POST | {header: "1"}, BODY))
+    assert not ways.total()
+
+
+@pytest.mark.parametrize("settings", [{"query_budget_per_minute": 1000}, {"otlp_endpoint": "http://127.0.0.1:1"}])
+async def test_budgets_and_traces_take_the_long_way(
+    sample_url: str, ways: Counter[str], settings: dict[str, Any]
+) -> None:
+    async with on_loopback(sample_url, **settings) as client:
+        (answer,) = await talk(client, request("POST", "/graphql", POST, BODY))
+    assert (answer.status, ways.total()) == (200, 0)
+
+
+async def test_request_in_pieces_is_answered(served: Client, ways: Counter[str]) -> None:
+    whole = request("POST", "/graphql", POST, BODY)
+    expected = (await talk(served, whole))[0].body
+    for cut in (1, 40, len(whole) - len(BODY), len(whole) - 5):
+        (answer,) = await talk(served, whole[:cut], whole[cut:])
+        assert answer.body == expected
+    # Cut within the head, it is whole when the head is.
+    assert ways == Counter({"computed": 1, "at hand": 2})
+
+
+async def test_answers_come_in_the_order_of_the_requests(served: Client) -> None:
+    names = [orjson.dumps({"query": f"{{ a{number}: dataVersion {{ version }} }}"}) for number in range(6)]
+    kept = [request("POST", "/graphql", POST, body) for body in names]
+    await talk(served, *kept[::2], count=3)
+    answers = await talk(served, b"".join([*kept, request("GET", "/health/live", {}), *kept]), count=13)
+    keys = [next(iter(orjson.loads(answer.body).get("data", ["live"]))) for answer in answers]
+    expected = [f"a{number}" for number in range(6)]
+    assert keys == [*expected, "live", *expected]
+
+
+async def test_answer_at_hand_is_counted_and_logged(served: Client, logged: io.StringIO, ways: Counter[str]) -> None:
+    for name in ("one", "two"):
+        await talk(served, request("POST", "/graphql", POST | {"x-request-id": name}, BODY))
+    assert ways["at hand"] == 1
+    page = (await served.http.get("/metrics")).text
+    assert 'atlas_http_requests_total{method="POST",route="/graphql",status="200"} 2.0' in page
+    assert 'atlas_operations_total{operation="Names",outcome="ok"} 2.0' in page
+    assert 'atlas_operation_seconds_count{operation="Names"} 2.0' in page
+    assert 'atlas_cache_reads_total{level="memory",result="hit"} 1.0' in page
+    logging.root.handlers[0].flush()
+    lines = [orjson.loads(line) for line in logged.getvalue().splitlines()]
+    one, two = [line for line in lines if line["path"] == "/graphql"]
+    assert (one["request_id"], two["request_id"]) == ("one", "two")
+    volatile = ("request_id", "ms", "timestamp")
+    assert {k: v for k, v in one.items() if k not in volatile} == {k: v for k, v in two.items() if k not in volatile}
+
+
+async def test_ids_are_made_for_who_brings_none(served: Client) -> None:
+    answers = [(await talk(served, request("POST", "/graphql", POST, BODY)))[0] for _ in range(3)]
+    assert len({answer.headers["x-request-id"] for answer in answers}) == 3
+
+
+async def test_connection_is_kept_until_its_client_closes_it(served: Client, ways: Counter[str]) -> None:
+    one = request("POST", "/graphql", POST, BODY)
+    assert len(await talk(served, one, one, one, count=3)) == 3
+    (last,) = await talk(served, request("POST", "/graphql", POST | {"connection": "close"}, BODY))
+    assert last.headers["connection"] == "close"
+    assert ways == Counter({"computed": 1, "at hand": 2})
+
+
+async def test_client_that_leaves_ends_what_is_computed(served: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def endless(*_: Any) -> None:
+        begun.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr("graph.endpoint.Endpoint.make", endless)
+    _, writer = await asyncio.open_connection("127.0.0.1", served.http.base_url.port)
+    writer.write(request("POST", "/graphql", POST, orjson.dumps({"query": NODE})))
+    await asyncio.wait_for(begun.wait(), 10)
+    writer.close()
+    await asyncio.wait_for(ended.wait(), 10)
