@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from db.bulk import bulk_change
+from db.bulk import bulk_change, has_rows
 from db.dates import HistoricalDate
 from db.keys import HASHED, internal_id
 from db.models.atlas import DATE_PARTS
@@ -184,6 +184,7 @@ async def _name_references(session: WriteSession, staging: Staging) -> None:
                         SELECT DISTINCT ON (id) id, name FROM {entity} ORDER BY id, row_no DESC
                     ) AS described USING (id)
                     LEFT JOIN entity AS kept USING (id)
+                    WHERE referring.{ids} <> '{{}}'
                 ) AS name GROUP BY row_no
             ) AS named WHERE named.row_no = staged.row_no
             """
@@ -200,20 +201,23 @@ async def _merge_described(session: WriteSession, staging: Staging, covers: str)
     """
     changing = (*columns, "is_stub")
     old, new = (", ".join(f"{row}.{column}" for column in changing) for row in ("kept", "staged"))
-    updated = await session.execute(
-        f"""
-        UPDATE entity AS kept
-        SET run_id = {staging.run_id}, {", ".join(f"{column} = staged.{column}" for column in (*changing, "dataset"))}
-        FROM {newest} WHERE kept.id = staged.id AND ({old}) IS DISTINCT FROM ({new})
-        """
-    )
+    changes = Changes()
+    if await has_rows(session, "entity"):
+        assigned = ", ".join(f"{column} = staged.{column}" for column in (*changing, "dataset"))
+        updated = await session.execute(
+            f"""
+            UPDATE entity AS kept SET run_id = {staging.run_id}, {assigned}
+            FROM {newest} WHERE kept.id = staged.id AND ({old}) IS DISTINCT FROM ({new})
+            """
+        )
+        changes = Changes(updated=updated.rowcount)
     inserted = await session.execute(
         f"""
         INSERT INTO entity (id, key, dataset, is_stub, {names}, run_id)
         SELECT *, {staging.run_id} FROM {newest} WHERE {_IS_UNKNOWN} ORDER BY id
         """
     )
-    return Changes(inserted=inserted.rowcount, updated=updated.rowcount)
+    return changes + Changes(inserted=inserted.rowcount)
 
 
 async def _merge_mentioned(session: WriteSession, staging: Staging) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from db.bulk import bulk_change, insert_found, without_primary_key
+from db.bulk import SORT_MEMORY, bulk_change, has_rows, insert_found, without_primary_key
 from db.models.atlas import RelationshipType
 from db.session import WriteSession
 from etl.facts import InfluenceRecord
@@ -12,10 +12,12 @@ EDGE_COLUMNS = ("source_id", "type", "target_id", "confidence", "is_derived", "n
 
 _SAME_EDGE = "kept.source_id = staged.source_id AND kept.type = staged.type AND kept.target_id = staged.target_id"
 _ENDS = "JOIN entity AS source ON source.id = edge.source_id JOIN entity AS target ON target.id = edge.target_id"
-_IMPOSSIBLE = "source.start_first > target.end_last AND edge.type <> 'PART_OF'"
+_IMPOSSIBLE = """source.start_first > target.end_last AND edge.type <> 'PART_OF'
+                 AND source.start_first IS NOT NULL AND target.end_last IS NOT NULL"""
 """The source begins after the target ended, however their dates' precisions are read.
 
-PART_OF is exempt: a part may be younger than a whole that is dated by its beginning alone.
+PART_OF is exempt: a part may be younger than a whole that is dated by its beginning alone. The last line says nothing
+new, but leaves PostgreSQL fewer entities to join.
 """
 _EXTERNAL_ID = "source.key || ' ' || edge.type || ' ' || target.key"
 _PAYLOAD = """json_build_object('source', source.key, 'type', edge.type, 'target', target.key,
@@ -100,21 +102,16 @@ async def _drop_misfits(session: WriteSession, staging: Staging, gone: str) -> C
 async def _drawn(session: WriteSession, staging: Staging, fresh: str) -> str:
     """Return a subquery of the fresh edges that are neither rejected nor misfits, as far as is known by now.
 
-    Where there are none of these they are not mentioned: PostgreSQL, which does not know that a table is empty, would
-    sort millions of edges to look for it.
+    Where there are none of these they are not mentioned: PostgreSQL would sort millions of edges to look for them.
     """
     rejected, misfit = staging.table("reject"), staging.table("misfit")
-    accepted = staging.accepted_of(fresh) if await _has_rows(session, rejected) else fresh
-    if not await _has_rows(session, misfit):
+    accepted = staging.accepted_of(fresh) if await has_rows(session, rejected) else fresh
+    if not await has_rows(session, misfit):
         return accepted
     return f"""
         (SELECT * FROM {accepted} AS edge WHERE NOT EXISTS (
             SELECT FROM {misfit} AS misfit WHERE misfit.row_no = edge.row_no AND misfit.type = edge.type))
     """
-
-
-async def _has_rows(session: WriteSession, table: str) -> bool:
-    return bool((await session.execute(f"SELECT EXISTS (SELECT FROM {table})")).scalar_one())
 
 
 async def _compare(session: WriteSession, staging: Staging, differing: str) -> None:
@@ -184,12 +181,13 @@ async def _merge(session: WriteSession, staging: Staging, drawn: str, outgrows: 
     """Merge edges into the stored ones; where they outgrow these, the primary key is made afterwards."""
     if not outgrows:
         return await _update(session, staging, drawn) + await _insert(session, staging, drawn, _IS_UNKNOWN)
-    if await _has_rows(session, "influence"):
+    if await has_rows(session, "influence"):
         changes = await _update(session, staging, drawn)
         async with without_primary_key(session, "influence"):
             return changes + await _insert(session, staging, drawn, _IS_UNKNOWN)
     # A table that is new in its transaction is not logged by a server whose log is minimal, as the embedded one's is.
     await session.execute("TRUNCATE influence")
+    await session.execute(f"SET LOCAL work_mem = '{SORT_MEMORY}'")
     async with without_primary_key(session, "influence"):
         changes = await _insert(session, staging, drawn, "true")
         if staging.early is not None:
