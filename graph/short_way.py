@@ -48,7 +48,10 @@ class ShortWay:
 
     def begins(self, method: bytes, url: bytes) -> bool:
         """Tell whether a request that begins like this may go here."""
-        is_graphql = url == _PATH if method == b"POST" else method == b"GET" and url.startswith(_ASKING)
+        if method == b"POST":
+            is_graphql = url == _PATH
+        else:
+            is_graphql = method == b"GET" and url.startswith(_ASKING) and b"#" not in url
         return is_graphql and not self._app.state.is_draining
 
     def reply(self, method: str, headers: Headers) -> Reply | None:
