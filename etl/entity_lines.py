@@ -15,13 +15,14 @@ import orjson
 from db.binary_copy import row_writer
 from etl.atlas import AtlasLoad
 from etl.entity_json import Reading, excerpt, parse
+from etl.entity_rows import write_entity
 from etl.item_set import ItemSet
 from etl.lines import Chunk
 from etl.pipeline import staged
 from etl.source import Prepared, RawRow, RowError
 from etl.staging import storable
 from etl.statement_rows import TABLES, Mentions, StatementRows
-from etl.wikidata import RELATION_PROPERTIES, STATEMENT_FORMS, Item, describe, relate
+from etl.wikidata import RELATION_PROPERTIES, STATEMENT_FORMS, Item, describe, relate, summarise
 
 SOURCE = "wikidata-dump"
 ENTITIES, STATEMENTS, LINES = f"{SOURCE}/entities", f"{SOURCE}/statements", f"{SOURCE}/lines"
@@ -164,12 +165,12 @@ class _Rows:
         for error in reading.bad_times:
             self.reject(_excerpt_row(text, f"{item.key}#{error.field}", self._languages), error)
         try:
-            ((_, values),) = staged(_LOAD, lambda: self._describe(item))
+            row = self._entity(item)
         except RowError as error:
             self.reject(_excerpt_row(text, item.key, self._languages), error)
             is_settled = False
         else:
-            self._entities.append(_write_entity((self.number, *values)))
+            self._entities.append(row)
             self._extract.settled.append(item.number)
             self._count(1, 1)
             is_settled = True
@@ -177,11 +178,16 @@ class _Rows:
             self._extract.named.extend(others)
             self._count(self._statements.add(item.number, name, others, self.number, is_settled), len(others))
 
-    def _describe(self, item: Item) -> list[object]:
-        record = describe(item, self._languages)
-        if references := record.discipline_keys + record.field_keys + record.work_type_keys:
-            self._extract.named.extend([int(key[1:]) for key in references])
-        return [record]
+    def _entity(self, item: Item) -> bytes:
+        summary = summarise(item, self._languages)
+        row = write_entity(self.number, item, summary)
+        if row is None:
+            ((_, values),) = staged(_LOAD, lambda: [describe(item, self._languages)])
+            row = _write_record((self.number, *values))
+        for references in (summary.disciplines, summary.fields, summary.work_types):
+            if references:
+                self._extract.named.extend(references)
+        return row
 
     def _count(self, rows: int, numbers: int) -> None:
         self._extract.prepared.processed += rows
@@ -194,7 +200,7 @@ class _Rows:
 
 
 _LOAD = AtlasLoad()
-_write_entity = row_writer(TABLES["entity"].types)
+_write_record = row_writer(TABLES["entity"].types)
 
 
 def _line_row(place: int, text: bytes) -> RawRow:

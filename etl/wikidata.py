@@ -5,6 +5,7 @@ Both ways of reading Wikidata, the query service and the dump, end here, so that
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from db.dates import HistoricalDate
 from db.models.atlas import Kind, RelationshipType
@@ -168,35 +169,67 @@ def kind_of(item: Item) -> Kind:
     return Kind.CONCEPT
 
 
+class Summary(NamedTuple):
+    """What an item says of itself; disciplines, field and work types are the numbers of items, ascending."""
+
+    kind: Kind
+    name: str | None
+    labels: dict[str, str]
+    description: str | None
+    disciplines: Sequence[int]
+    fields: Sequence[int]
+    work_types: Sequence[int]
+    start: HistoricalDate | None
+    end: HistoricalDate | None
+
+
+def summarise(item: Item, languages: Sequence[str]) -> Summary:
+    """Read an item's statements about itself; its name is in the first of the languages it has, else in any."""
+    kind, links = kind_of(item), item.links
+    labels = _kept_labels(item.labels, item.key, languages)
+    what = links.get(FIELD_OF_WORK, []) + links.get(OCCUPATION, []) if kind is Kind.AGENT else []
+    return Summary(
+        kind,
+        next(iter(labels.values()), None),
+        labels,
+        next((item.descriptions[one] for one in languages if one in item.descriptions), None),
+        sorted(set(what)),
+        sorted(set(links.get(STUDIED_BY, ()))) if kind is Kind.CONCEPT else (),
+        sorted(set(links.get(INSTANCE_OF, ()))) if kind is Kind.WORK else (),
+        _best(item, _START[kind]),
+        _best(item, _END[kind]),
+    )
+
+
 def describe(item: Item, languages: Sequence[str] = DEFAULT_LANGUAGES) -> EntityRecord:
     """Make an item's entity, named in the first of the languages it has, else in any."""
-    kind = kind_of(item)
-    labels = _kept_labels(item.labels, item.key, languages)
-    what = item.links.get(FIELD_OF_WORK, []) + item.links.get(OCCUPATION, []) if kind is Kind.AGENT else []
+    summary = summarise(item, languages)
     return EntityRecord(
         key=item.key,
-        kind=kind,
+        kind=summary.kind,
         dataset=DATASET,
-        name=next((labels[language] for language in (*languages, *sorted(labels)) if language in labels), None),
-        labels=labels,
-        description=next((item.descriptions[one] for one in languages if one in item.descriptions), None),
-        discipline_keys=_keys(what),
-        field_keys=_keys(item.links.get(STUDIED_BY, []) if kind is Kind.CONCEPT else []),
-        work_type_keys=_keys(item.links.get(INSTANCE_OF, []) if kind is Kind.WORK else []),
-        start=_best(item, _START[kind]),
-        end=_best(item, _END[kind]),
+        name=summary.name,
+        labels=summary.labels,
+        description=summary.description,
+        discipline_keys=_keys(summary.disciplines),
+        field_keys=_keys(summary.fields),
+        work_type_keys=_keys(summary.work_types),
+        start=summary.start,
+        end=summary.end,
     )
 
 
 def _kept_labels(labels: Mapping[str, str], key: str, languages: Sequence[str]) -> dict[str, str]:
-    """Keep the labels in the languages asked for, or the first by language code; a label equal to its id is none."""
-    real = {language: label for language, label in labels.items() if label and label != key}
-    kept = {language: real[language] for language in languages if language in real}
-    return kept or {language: real[language] for language in sorted(real)[:1]}
+    """Keep the labels in the languages asked for, in their order, or the first by language code; an id is no label."""
+    kept = {language: label for language in languages if (label := labels.get(language)) and label != key}
+    if kept:
+        return kept
+    real = sorted(language for language, label in labels.items() if label and label != key)
+    return {language: labels[language] for language in real[:1]}
 
 
 def _keys(numbers: Sequence[int]) -> tuple[str, ...]:
-    return tuple([f"Q{number}" for number in sorted(set(numbers))]) if numbers else ()
+    return tuple([f"Q{number}" for number in numbers])
 
 
 def _best(item: Item, properties: Sequence[str]) -> HistoricalDate | None:
