@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -24,6 +24,9 @@ _TIME = re.compile(r"([+-])([0-9]{1,16})-([0-9]{2})-([0-9]{2})T.*")
 _ITEM = re.compile(r"Q([1-9][0-9]{0,17})")
 
 
+V = TypeVar("V")
+
+
 class _Form(msgspec.Struct, gc=False):
     """A part of an entity: what is read of it. All else is passed over, which costs a fraction of making objects."""
 
@@ -32,18 +35,18 @@ class _Term(_Form):
     value: str
 
 
-class _Value(_Form):
+class _Value(_Form, Generic[V]):
     type: str
-    value: msgspec.Raw
+    value: V
 
 
-class _Snak(_Form):
+class _Snak(_Form, Generic[V]):
     snaktype: str
-    datavalue: _Value | None = None
+    datavalue: _Value[V] | None = None
 
 
-class _Statement(_Form):
-    mainsnak: _Snak
+class _Statement(_Form, Generic[V]):
+    mainsnak: _Snak[V]
     rank: str = "normal"
 
 
@@ -77,7 +80,9 @@ class TimeValue(_Form):
 
 
 _read_entity = msgspec.json.Decoder(_Entity).decode
-_read_statements = msgspec.json.Decoder(list[_Statement]).decode
+_read_raw_statements = msgspec.json.Decoder(list[_Statement[msgspec.Raw]]).decode
+_read_item_statements = msgspec.json.Decoder(list[_Statement[ItemValue]]).decode
+_read_time_statements = msgspec.json.Decoder(list[_Statement[TimeValue]]).decode
 _read_item = msgspec.json.Decoder(ItemValue).decode
 _read_time = msgspec.json.Decoder(TimeValue).decode
 
@@ -112,7 +117,7 @@ def parse(text: bytes) -> Reading | str:
         if isinstance(entity.claims, dict):
             for property_id, statements in entity.claims.items():
                 if read := _READERS.get(property_id):
-                    read(reading, property_id, _read_statements(statements))
+                    read(reading, property_id, statements)
     except msgspec.ValidationError as error:
         raise RowError(f"not an entity as Wikidata writes it: {error}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -177,11 +182,12 @@ def _in_languages(terms: Any, languages: Sequence[str]) -> dict[str, Any]:
     return kept or dict(terms or {})
 
 
-def _best_values(reading: Reading, statements: Sequence[_Statement], kind: str) -> list[msgspec.Raw]:
+def _best_values(reading: Reading, statements: Sequence[_Statement[V]], kind: str) -> list[V]:
     """Return the known values of a kind: of the preferred statements, or of the normal ones when there are none."""
-    best = [one.mainsnak for one in statements if one.rank == "preferred"]
+    best = [one for one in statements if one.rank == "preferred"]
     values = []
-    for snak in best or [one.mainsnak for one in statements if one.rank == "normal"]:
+    for one in best or [one for one in statements if one.rank == "normal"]:
+        snak = one.mainsnak
         if snak.snaktype != "value":
             reading.unknown += 1
         elif snak.datavalue is None:
@@ -191,17 +197,35 @@ def _best_values(reading: Reading, statements: Sequence[_Statement], kind: str) 
     return values
 
 
-def _read_links(reading: Reading, property_id: str, statements: Sequence[_Statement]) -> None:
-    values = map(_read_item, _best_values(reading, statements, "wikibase-entityid"))
-    numbers = dict.fromkeys(map(_linked, values))
-    if found := [number for number in numbers if number is not None]:
-        reading.item.links[property_id] = found
+def _item_values(reading: Reading, text: msgspec.Raw) -> list[ItemValue]:
+    kind = "wikibase-entityid"
+    try:
+        statements = _read_item_statements(text)
+    except msgspec.ValidationError:
+        # Values of other kinds are passed over, whatever their form.
+        return [_read_item(value) for value in _best_values(reading, _read_raw_statements(text), kind)]
+    return _best_values(reading, statements, kind)
 
 
-def _linked(value: ItemValue) -> int | None:
-    if value.id is not None:
-        return _item_number(value.id)
-    return _item_number(f"Q{value.numeric_id}") if value.entity_type == "item" else None
+def _time_values(reading: Reading, text: msgspec.Raw) -> list[TimeValue]:
+    try:
+        statements = _read_time_statements(text)
+    except msgspec.ValidationError:
+        return [_read_time(value) for value in _best_values(reading, _read_raw_statements(text), "time")]
+    return _best_values(reading, statements, "time")
+
+
+def _read_links(reading: Reading, property_id: str, text: msgspec.Raw) -> None:
+    # A dictionary keeps the order, and each number once.
+    found: dict[int, None] = {}
+    for value in _item_values(reading, text):
+        key = value.id
+        if key is None:
+            key = f"Q{value.numeric_id}" if value.entity_type == "item" else ""
+        if match := _ITEM.fullmatch(key):
+            found[int(match[1])] = None
+    if found:
+        reading.item.links[property_id] = list(found)
 
 
 def _item_number(text: str) -> int | None:
@@ -209,9 +233,9 @@ def _item_number(text: str) -> int | None:
     return int(match[1]) if match else None
 
 
-def _read_times(reading: Reading, property_id: str, statements: Sequence[_Statement]) -> None:
+def _read_times(reading: Reading, property_id: str, text: msgspec.Raw) -> None:
     dates = []
-    for value in map(_read_time, _best_values(reading, statements, "time")):
+    for value in _time_values(reading, text):
         try:
             dates.append(parse_time(value))
         except (InvalidDateError, ValueError) as error:

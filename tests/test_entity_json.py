@@ -153,6 +153,19 @@ def test_value_that_is_a_lexeme_is_no_link() -> None:
     assert parse(blank() | {"claims": {"P737": [real("dump/lexeme_claim")]}}).item.links == {}
 
 
+@pytest.mark.parametrize("other", ["text", 7, ["Q1"], {"id": 7}, {"numeric-id": "7", "time": 7}])
+def test_values_of_other_kinds_are_passed_over(other: object) -> None:
+    entity = blank()
+    add_item(entity, "P737", "Q1")
+    add_time(entity, "P569", "+1990-00-00T00:00:00Z", 9)
+    for property_id in ("P737", "P569"):
+        snak = {"snaktype": "value", "datavalue": {"type": "other", "value": other}}
+        entity["claims"][property_id].append({"mainsnak": snak, "rank": "normal"})
+    reading = parse(entity)
+    assert reading.item.links == {"P737": [1]}
+    assert [date.year for date in reading.item.times["P569"]] == [1990]
+
+
 def test_same_value_stated_twice_is_one_link() -> None:
     entity = blank()
     for value in ("Q1", "Q2", "Q1"):
