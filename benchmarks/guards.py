@@ -1,20 +1,23 @@
-"""What bounds, costs and metrics take of a request: processor time in this process, with them and without.
+"""What bounds, costs and metrics take of a request: processor time of the server's thread, with them and without.
 
     uv run python -m benchmarks.guards
     uv run python -m benchmarks.guards --directory /somewhere --rounds 50
 
-The shapes are those of `benchmarks.serving`, over the small graph; every answer is computed, then every answer is one
-that is kept. Rounds with and without take turns, and the median of each is told. "Without" leaves out the bounds of a
-request, those of a document and its variables, what an operation costs, and every metric. The parser has bounds of its
-own, and so have graph.http_protocol and PostgreSQL: those stay.
+The shapes are those of `benchmarks.serving`, over the small graph, sent over loopback from another
+thread; every answer is computed, then every answer is one that is kept. Rounds with and without take turns with the
+same requests, and the median of their differences is told. "Without" leaves out the bounds of the server's protocol and
+of a request, those of a document and its variables, what an operation costs, and all that metrics need. The parser has
+bounds of its own, and so has PostgreSQL: those stay.
 """
 
 import asyncio
 import os
+import re
+import socket
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
@@ -23,63 +26,121 @@ from unittest.mock import patch
 
 import asyncpg
 import orjson
-from starlette.applications import Starlette
-from starlette.types import Receive, Scope, Send
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
 import graph.app
 from benchmarks.graphs import DIRECTORY
 from benchmarks.graphs import graph as database_of
-from benchmarks.hits import ask
 from benchmarks.serving.samples import ROADMAP_NODES, collect, walks_of
 from benchmarks.serving.shapes import SHAPES, Shape
 from benchmarks.serving.uncached import NoAnswers
 from db.settings import Settings
+from db.statements import Readers
 from graph.answering import Answers
+from graph.http_protocol import BoundedProtocol
 from graph.logs import configure
 from graph.metrics import Metrics
-from graph.parsed import ParsedDocuments
-from graph.request_bounds import RequestBounds
+from graph.schema import build
+from graph.watch import OK, Watch
 
-REQUESTS = 40
-
-
-async def _pass_on(bounds: Any, scope: Scope, receive: Receive, send: Send) -> None:
-    await bounds._app(scope, receive, send)
+REQUESTS = 200
+"""Of a round: many, since the interpreter runs code slowly that has not run for a while."""
+KEPT = 40
+"""How many answers are asked for that are kept."""
+LENGTH = re.compile(rb"content-length: (\d+)")
+HEAD = (
+    b"POST /graphql HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nContent-Type: application/json\r\nAccept: */*\r\n"
+    b"Content-Length: %d\r\n\r\n"
+)
 
 
 def _nothing(*_: Any, **__: Any) -> None:
     pass
 
 
-@contextmanager
-def without_guards() -> Iterator[None]:
-    """Leave the bounds, the costs and the metrics out in the block."""
-    counting = [name for name in vars(Metrics) if name.startswith("count_")] + ["watch_loaders"]
-    with ExitStack() as stack:
-        stack.enter_context(patch.object(RequestBounds, "__call__", _pass_on))
-        stack.enter_context(patch.object(ParsedDocuments, "cost", _nothing))
-        for name in counting:
-            stack.enter_context(patch.object(Metrics, name, _nothing))
-        yield
+class Unseen(Watch):
+    """Sees nothing."""
+
+    outcome = OK
+
+    def begin(self, readers: Readers) -> None:
+        """Watch nothing."""
+
+    def operation(self, *_: Any) -> Any:
+        """Return what may be entered instead."""
+        return self
+
+    __enter__ = operation
+    __exit__ = _nothing
 
 
-async def compare(app: Starlette, shape: Shape, samples: Sequence[Any], rounds: int) -> str:
-    """Return the microseconds of a request with the guards and without, and what they take of it."""
+class Uncounted(Metrics):
+    """Counts nothing."""
+
+    count_request = count_operation = watch_loaders = _nothing
+
+
+class Unbounded(BoundedProtocol):
+    """Counts nothing that comes, and lets it come slowly."""
+
+    connection_made = HttpToolsProtocol.connection_made
+    on_message_begin = HttpToolsProtocol.on_message_begin
+
+    def data_received(self, data: bytes) -> None:
+        """Take a request that comes in one piece."""
+        HttpToolsProtocol.data_received(self, data)
+
+
+@asynccontextmanager
+async def served(url: str, answers: type[Answers], *, is_guarded: bool) -> AsyncIterator[socket.socket]:
+    """Serve the application, as it is or without its guards, in the block; yields a connection to it."""
+    parts: dict[str, Any] = {"Answers": answers}
+    if not is_guarded:
+        parts = {"Answers": type("Uncounted", (answers,), {"_count": _nothing}), "schema": build()}
+        parts["schema"].parsed.cost = _nothing
+        parts |= {"RequestBounds": lambda app: app, "Metrics": Uncounted, "Watch": Unseen}
+    async with AsyncExitStack() as stack:
+        with patch.multiple(graph.app, **parts):
+            app = graph.app.create_app(Settings(database_url=None), url)
+            await stack.enter_async_context(app.router.lifespan_context(app))
+        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off")
+        kind, state = BoundedProtocol if is_guarded else Unbounded, ServerState()
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: kind(config, state, {}), "127.0.0.1", 0)
+        yield stack.enter_context(socket.create_connection(server.sockets[0].getsockname()))
+        server.close()
+
+
+def ask(connection: socket.socket, bodies: Sequence[bytes]) -> None:
+    """Send requests, each after the answer to the one before."""
+    for body in bodies:
+        connection.sendall(HEAD % len(body) + body)
+        received = connection.recv(1 << 20)
+        begun, length = LENGTH.search(received), 0
+        assert begun is not None, received
+        length = received.index(b"\r\n\r\n") + 4 + int(begun[1])
+        while len(received) < length:
+            received += connection.recv(1 << 20)
+
+
+async def compare(connections: Mapping[bool, socket.socket], shape: Shape, samples: Sequence[Any], rounds: int) -> str:
+    """Return the microseconds of a request without the guards, and those that they take."""
     bodies = cycle([orjson.dumps({"query": shape.query, "variables": sample}) for sample in samples])
     found: dict[bool, list[float]] = {True: [], False: []}
-    for number in range(2 * rounds + 4):
-        is_guarded = number % 2 == 0
-        with ExitStack() as stack:
-            if not is_guarded:
-                stack.enter_context(without_guards())
-            begun = time.process_time()
-            for body in islice(bodies, REQUESTS):
-                await ask(app, body)
+    for number in range(rounds + 2):
+        # What is made is read anew each time; there are fewer of what is kept, known by their bytes.
+        chosen = [body + b" " * (number % 50) * (len(samples) > KEPT) for body in islice(bodies, REQUESTS)]
+        for is_guarded in (True, False) if number % 2 else (False, True):
+            begun = time.thread_time()
+            await asyncio.to_thread(ask, connections[is_guarded], chosen)
             # The first rounds compile, connect and fill the memory.
-            if number >= 4:
-                found[is_guarded].append((time.process_time() - begun) / REQUESTS * 1e6)
-    guarded, bare = median(found[True]), median(found[False])
-    return f"{guarded:7.0f} µs with, {bare:7.0f} µs without: {(guarded - bare) / guarded:6.1%}"
+            if number >= 2:
+                found[is_guarded].append((time.thread_time() - begun) / REQUESTS * 1e6)
+    bare = median(found[False])
+    guards = median(one - other for one, other in zip(found[True], found[False], strict=True))
+    return f"{bare:7.1f} µs without, {guards:5.1f} µs more with: {guards / (bare + guards):6.1%}"
 
 
 async def measure(url: str, options: Namespace) -> None:
@@ -90,12 +151,11 @@ async def measure(url: str, options: Namespace) -> None:
     samples["roadmap"] = [{"id": key, "depth": depth} for _, key, depth in walks]
     await connection.close()
     for title, answers in (("made", NoAnswers), ("kept", Answers)):
-        with patch.object(graph.app, "Answers", answers):
-            app = graph.app.create_app(Settings(database_url=None), url)
-            async with app.router.lifespan_context(app):
-                for name, found in samples.items():
-                    chosen = found if title == "made" else found[:REQUESTS]
-                    print(f"{name:8} {title}: {await compare(app, SHAPES[name], chosen, options.rounds)}", flush=True)
+        async with served(url, answers, is_guarded=True) as guarded, served(url, answers, is_guarded=False) as bare:
+            for name, found in samples.items():
+                chosen = found if title == "made" else found[:KEPT]
+                told = await compare({True: guarded, False: bare}, SHAPES[name], chosen, options.rounds)
+                print(f"{name:8} {title}: {told}", flush=True)
 
 
 def main() -> None:
@@ -106,7 +166,8 @@ def main() -> None:
     options = parser.parse_args()
     with database_of("small", options.directory) as url, open(os.devnull, "w") as nowhere:  # noqa: PTH123
         configure(nowhere)
-        asyncio.run(measure(url, options))
+        with asyncio.Runner(loop_factory=uvicorn.Config(lambda: None).get_loop_factory()) as runner:
+            runner.run(measure(url, options))
 
 
 if __name__ == "__main__":

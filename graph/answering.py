@@ -19,7 +19,6 @@ from db.errors import DatabaseUnavailableError
 from graph.cache import LARGEST_ANSWER_BYTES, Answer, Kept, MemoryCache
 from graph.deadlines import Deadline, too_late
 from graph.errors import PASSING, RequestError
-from graph.metrics import Metrics
 from graph.shared_cache import RedisCache
 from graph.versions import NewestVersion
 from graph.watch import OK
@@ -79,12 +78,9 @@ class _Flight:
 class Answers:
     """The answers of a process, by request; `counts` are of requests by level."""
 
-    def __init__(
-        self, newest: NewestVersion, shared: RedisCache | None, metrics: Metrics, deadline_seconds: float | None = None
-    ) -> None:
+    def __init__(self, newest: NewestVersion, shared: RedisCache | None, deadline_seconds: float | None = None) -> None:
         self.newest = newest
         self._seconds = deadline_seconds
-        self._metrics = metrics
         self.shared = shared
         self.memory = MemoryCache()
         self.counts: Counter[Level] = Counter()
@@ -139,9 +135,16 @@ class Answers:
 
     def _count(self, level: Level) -> None:
         self.counts[level] += 1
-        self._metrics.count_cache_read("memory", is_hit=level in (Level.MEMORY, Level.STALE, Level.OUTDATED))
-        if self.shared is not None and level in (Level.REDIS, Level.COMPUTED):
-            self._metrics.count_cache_read("redis", is_hit=level is Level.REDIS)
+
+    def reads(self) -> dict[tuple[str, str], int]:
+        """Return how often answers were looked up, by where and by "hit" or "miss"."""
+        hits = sum(self.counts[level] for level in (Level.MEMORY, Level.STALE, Level.OUTDATED))
+        return {
+            ("memory", "hit"): hits,
+            ("memory", "miss"): self.counts.total() - hits,
+            ("redis", "hit"): self.counts[Level.REDIS],
+            ("redis", "miss"): 0 if self.shared is None else self.counts[Level.COMPUTED],
+        }
 
     async def _find(self, at: tuple[str, str] | None, make: Make, deadline: Deadline | None) -> Found:
         flight = None if at is None else self._flights.get(at)

@@ -103,9 +103,8 @@ def create_app(settings: Settings, url: str) -> Starlette:
         app.state.readers = Readers(app.state.engine)
         # The version and the health are read also while operations have all connections of the other engine.
         app.state.apart = of_version = read_engine(url, APART, settings.deadline_seconds, breaker)
-        app.state.answers = Answers(
-            NewestVersion(Readers(of_version)), shared, watch.metrics, settings.deadline_seconds
-        )
+        app.state.answers = Answers(NewestVersion(Readers(of_version)), shared, settings.deadline_seconds)
+        watch.metrics.watch_cache(app.state.answers.reads)
         app.state.documents = documents
         app.state.budget = budget
         app.state.watch = watch

@@ -19,9 +19,8 @@ WEBSOCKETS: dict[str, Any] = {
 }
 """uvicorn's options of WebSockets."""
 
-SLACK = 2
-"""What is only somewhat too long is still read, to be refused in words by graph.request_bounds."""
-MAX_UNFINISHED_BYTES = SLACK * MAX_HEADER_BYTES
+MAX_HEAD_BYTES = 2 * (MAX_URL_BYTES + MAX_HEADER_BYTES)
+"""What comes in one piece, and what is only somewhat too long, is refused in words by graph.request_bounds."""
 
 SLOW_SECONDS = 25
 """How long a request may take to come in, and a client to take in an answer that waits for it."""
@@ -29,10 +28,6 @@ SLOW_ANSWER = (
     b"HTTP/1.1 408 Request Timeout\r\ncontent-type: text/plain; charset=utf-8\r\nconnection: close\r\n"
     b"content-length: 44\r\n\r\nThe request did not come within 25 seconds.\n"
 )
-
-
-class _TooMuchError(Exception):
-    """The parser hands it on as its own error, which is answered with 400 and ends the connection."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -44,9 +39,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._unfinished = 0
-        self._headers = 0
-        self._header_bytes = 0
+        self._piece_bytes = 0
+        self._head_bytes = 0
         self._is_coming = True
         self._due: asyncio.TimerHandle | None = None
         self._write_due: asyncio.TimerHandle | None = None
@@ -66,13 +60,14 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Count what comes without finishing anything: a header or the line of a chunk that does not end."""
-        self._unfinished += len(data)
+        """Count what comes after a request's first piece and is no body: its head, a chunk's line, trailers."""
+        self._piece_bytes = len(data)
+        self._head_bytes += len(data)
         super().data_received(data)
         if self._held is not None:
             # Requests that come in pieces go the long way.
             self._go_the_long_way(self._held)
-        if self._unfinished > MAX_UNFINISHED_BYTES and not self.transport.is_closing():
+        if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             self.send_400_response("The request's head is too long.")
         # What comes in one piece, as nearly all requests do, needs no timer.
         if not self._is_coming:
@@ -81,6 +76,16 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._due = None
         elif self._due is None:
             self._due = self.loop.call_later(SLOW_SECONDS, self._end)
+
+    def handle_websocket_upgrade(self) -> None:
+        """Hand a connection over, unless its new protocol cannot read the request again.
+
+        It has bounds of its own on headers and lines, and uvicorn would leave the client waiting for ever.
+        """
+        super().handle_websocket_upgrade()
+        protocol: Any = self.transport.get_protocol()
+        if protocol.conn.handshake_exc is not None and not self.transport.is_closing():
+            self.send_400_response("The request for a WebSocket has too many headers, or too long ones.")
 
     def _end(self) -> None:
         if not self.transport.is_closing():
@@ -103,24 +108,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin to count."""
         self._is_coming = True
-        self._unfinished = self._headers = self._header_bytes = 0
+        self._head_bytes = 0
         super().on_message_begin()
-
-    def on_url(self, url: bytes) -> None:
-        """Take a part of the URL."""
-        self._unfinished = 0
-        super().on_url(url)
-        if len(self.url) > SLACK * MAX_URL_BYTES:
-            raise _TooMuchError
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header, or a trailer after the body."""
-        self._unfinished = 0
-        self._headers += 1
-        self._header_bytes += len(name) + len(value)
-        if self._headers > SLACK * MAX_HEADERS or self._header_bytes > SLACK * MAX_HEADER_BYTES:
-            raise _TooMuchError
-        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Have the application answer, unless the request may go the short way once its body is there."""
@@ -131,7 +120,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
-        self._unfinished = 0
+        self._head_bytes = 0
         if self._held is None:
             super().on_body(body)
         else:
@@ -156,8 +145,10 @@ class BoundedProtocol(HttpToolsProtocol):
             and parser.should_keep_alive()
             and not parser.should_upgrade()
             and parser.get_http_version() == "1.1"
-            and self._headers <= MAX_HEADERS
-            and self._header_bytes <= MAX_HEADER_BYTES
+            # It is in its first piece, whose bytes are all that its headers can have.
+            and self._head_bytes == 0
+            and self._piece_bytes <= MAX_HEADER_BYTES
+            and len(self.headers) <= MAX_HEADERS
             and len(self.url) <= MAX_URL_BYTES
             # A client that does not read is not written to.
             and self.transport.get_write_buffer_size() < HIGH_WATER_LIMIT

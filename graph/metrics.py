@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from aiodataloader import DataLoader
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
@@ -20,6 +20,7 @@ from db.observe import Statement
 from db.run_totals import EtlTotals, etl_totals
 from db.session import ReadSession
 from db.statements import Readers
+from graph.series import Counter, Histogram
 
 MAX_NAMES = 100
 """How many names of operations are told apart: clients choose them, and each costs some 20 time series."""
@@ -41,70 +42,49 @@ class Metrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._names: set[str] = set()
-        # Looking up a time series by its labels costs more than counting in it.
-        self._of_operation: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
-        self._of_request: dict[tuple[str, str, int], Counter] = {}
-        self._requests = self._counter("http_requests", "Requests answered.", "route", "method", "status")
+        self._requests = self._counter("http_requests", "Requests answered.", "route", "method", "status").values
         self._operations = self._counter(
             "operations", "GraphQL operations, by name and outcome.", "operation", "outcome"
-        )
+        ).values
         self._operation_seconds = self._histogram(
             "operation_seconds", "Time from a GraphQL operation to its answer.", SECONDS, "operation"
         )
-        self._sql_seconds = self._histogram("sql_seconds", "Time of SQL statements.", SECONDS)
-        self._sql_failures = self._counter("sql_failures", "SQL statements that failed, by error.", "error")
+        self._sql_seconds = self._histogram("sql_seconds", "Time of SQL statements.", SECONDS).of()
+        self._sql_failures = self._counter("sql_failures", "SQL statements that failed, by error.", "error").values
         self._batch_size = self._histogram("loader_batch_size", "Keys in a loader's batch.", BATCH_SIZES, "loader")
-        cache_reads = self._counter("cache_reads", "Look-ups of answers in the cache.", "level", "result")
-        self._cache_reads = {
-            (level, is_hit): cache_reads.labels(level, "hit" if is_hit else "miss")
-            for level in ("memory", "redis")
-            for is_hit in (True, False)
-        }
 
     def _counter(self, name: str, description: str, *labels: str) -> Counter:
-        return Counter(f"atlas_{name}", description, labels, registry=self.registry)
+        counter = Counter(f"atlas_{name}", description, *labels)
+        self.registry.register(counter)
+        return counter
 
-    def _histogram(self, name: str, description: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-        return Histogram(f"atlas_{name}", description, labels, buckets=buckets, registry=self.registry)
+    def _histogram(self, name: str, description: str, bounds: tuple[float, ...], *labels: str) -> Histogram:
+        histogram = Histogram(f"atlas_{name}", description, bounds, *labels)
+        self.registry.register(histogram)
+        return histogram
 
     def count_request(self, route: str, method: str, status: int) -> None:
         """Count a response."""
-        key = (route, method if method in METHODS else OTHER, status)
-        counter = self._of_request.get(key)
-        if counter is None:
-            counter = self._of_request[key] = self._requests.labels(*key)
-        counter.inc()
+        self._requests[route, method if method in METHODS else OTHER, status] += 1
 
     def count_operation(self, name: str | None, outcome: str, seconds: float) -> None:
         """Count an operation; `outcome` is "ok" or an error's code."""
-        key = (self._label(name, is_ok=outcome == "ok"), outcome)
-        found = self._of_operation.get(key)
-        if found is None:
-            series = (self._operations.labels(*key), self._operation_seconds.labels(key[0]))
-            found = self._of_operation[key] = series
-        counter, histogram = found
-        counter.inc()
-        histogram.observe(seconds)
+        label = UNNAMED if name is None else name if name in self._names else self._admitted(name, outcome)
+        self._operations[label, outcome] += 1
+        self._operation_seconds.of(label).add(seconds)
 
-    def _label(self, name: str | None, *, is_ok: bool) -> str:
-        if name is None:
-            return UNNAMED
-        if name not in self._names:
-            # A name is worth its time series once an operation of it was answered.
-            if not is_ok or len(self._names) >= MAX_NAMES:
-                return OTHER
-            self._names.add(name)
+    def _admitted(self, name: str, outcome: str) -> str:
+        # A name is worth its time series once an operation of it was answered.
+        if outcome != "ok" or len(self._names) >= MAX_NAMES:
+            return OTHER
+        self._names.add(name)
         return name
-
-    def count_cache_read(self, level: str, *, is_hit: bool) -> None:
-        """Count a look-up."""
-        self._cache_reads[level, is_hit].inc()
 
     def count_statement(self, statement: Statement) -> None:
         """Count a statement of SQL."""
-        self._sql_seconds.observe(statement.seconds)
+        self._sql_seconds.add(statement.seconds)
         if statement.failure:
-            self._sql_failures.labels(statement.failure).inc()
+            self._sql_failures[statement.failure,] += 1
 
     def watch_loaders(self, loaders: object) -> None:
         """Have the size of each batch of an operation's loaders counted."""
@@ -114,7 +94,7 @@ class Metrics:
 
     def _counting(self, name: str, load: Load) -> Load:
         async def counted(keys: list[Any]) -> list[Any]:
-            self._batch_size.labels(name).observe(len(keys))
+            self._batch_size.of(name).add(len(keys))
             return await load(keys)
 
         return counted
@@ -126,6 +106,10 @@ class Metrics:
         self.totals = Totals(engine)
         self.registry.register(self.totals)
         self.registry.register(Pool(engine))
+
+    def watch_cache(self, reads: Callable[[], Mapping[tuple[str, str], int]]) -> None:
+        """Tell look-ups of answers, by what tells their numbers by level and result."""
+        self.registry.register(CacheReads(reads))
 
     def watch_breakers(self, breakers: Mapping[str, Callable[[], bool]]) -> None:
         """Tell which dependencies are left alone, by what tells whether a breaker is open."""
@@ -154,6 +138,21 @@ class Pool(Collector):
         family = GaugeMetricFamily("atlas_pool_connections", "Database connections, by what they do.", labels=["state"])
         for state, count in (("busy", pool.checkedout()), ("idle", pool.checkedin()), ("limit", pool.size())):
             family.add_metric([state], count)
+        yield family
+
+
+class CacheReads(Collector):
+    """Look-ups of answers."""
+
+    def __init__(self, reads: Callable[[], Mapping[tuple[str, str], int]]) -> None:
+        self._reads = reads
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the numbers of look-ups."""
+        description = "Look-ups of answers in the cache."
+        family = CounterMetricFamily("atlas_cache_reads", description, labels=["level", "result"])
+        for labels, count in self._reads().items():
+            family.add_metric(labels, count)
         yield family
 
 

@@ -56,7 +56,9 @@ class ParsedDocument:
     def cost(self, operation_name: str | None, variables: Mapping[str, object] | None) -> int:
         """Return what an operation may cost; see graph.cost."""
         given = variables or {}
-        key = (operation_name, *[_key(given, name) for name in self._sized_by])
+        key: Hashable = operation_name
+        if self._sized_by:
+            key = (operation_name, *[_key(given, name) for name in self._sized_by])
         cost = self._costs.get(key)
         if cost is None:
             cost = cost_of(self.schema, self.node, operation_name, given)
@@ -198,7 +200,7 @@ def _key(given: Mapping[str, object], name: str) -> Hashable:
     value = given.get(name, ...)
     if isinstance(value, list):
         return ("list", len(value))
-    return (type(value), value) if isinstance(value, Hashable) else None
+    return None if isinstance(value, dict) else (type(value), value)
 
 
 def _bounded(error: GraphQLError) -> GraphQLError:

@@ -1,7 +1,6 @@
 """The bounds of a request's head and body; that the head is no flood is for graph.http_protocol to see to."""
 
-from collections.abc import Sequence
-from itertools import chain
+from collections.abc import Awaitable
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -10,6 +9,7 @@ from graph.answers import refused_at
 from graph.errors import Code
 from graph.limits import MAX_BODY_BYTES, MAX_DIGITS, MAX_HEADER_BYTES, MAX_HEADERS, MAX_URL_BYTES
 
+REQUESTS = ("http", "websocket")
 BODILESS = ("GET", "HEAD")
 CONTENT_TOO_LARGE = 413
 URI_TOO_LONG = 414
@@ -21,24 +21,37 @@ class _TooLargeError(Exception):
 
 
 class RequestBounds:
-    """Middleware that refuses requests beyond the bounds."""
+    """Middleware that refuses requests beyond the bounds, those for WebSockets too."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    # Not a coroutine: one more around the request would take as long as the bounds.
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Let a request in, its body counted while it is read, or refuse it."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        size, length = _measure(scope["headers"])
-        if refused := _refused(scope, size, length):
-            await _response(scope, *refused)(scope, receive, send)
-        elif length is not None or scope["method"] in BODILESS:
-            # The server holds a body to the length that was told.
-            await self._app(scope, receive, send)
+        if scope["type"] not in REQUESTS:
+            return self._app(scope, receive, send)
+        headers = scope["headers"]
+        size = 0
+        told = b""
+        for name, value in headers:
+            size += len(name) + len(value)
+            if name == b"content-length":
+                told = value
+        length = int(told[:MAX_DIGITS]) if told.isdigit() else None
+        url = len(scope.get("raw_path") or b"") + len(scope["query_string"])
+        if url > MAX_URL_BYTES:
+            refused = URI_TOO_LONG, f"the URL has {url} bytes: give at most {MAX_URL_BYTES}, or send a POST"
+        elif size > MAX_HEADER_BYTES or len(headers) > MAX_HEADERS:
+            refused = HEADERS_TOO_LARGE, _too_large(len(headers), size)
+        elif length is not None and length > MAX_BODY_BYTES:
+            refused = CONTENT_TOO_LARGE, _body_too_large(length)
+        # The server holds a body to the length that was told.
+        elif length is not None or scope.get("method", "GET") in BODILESS:
+            return self._app(scope, receive, send)
         else:
-            await self._counted(scope, receive, send)
+            return self._counted(scope, receive, send)
+        return _response(scope, *refused)(scope, receive, send)
 
     async def _counted(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = _Body(receive)
@@ -48,7 +61,7 @@ class RequestBounds:
         except _TooLargeError:
             if answer.has_begun:
                 raise
-            await _response(scope, *_body_refused(body.length))(scope, receive, send)
+            await _response(scope, CONTENT_TOO_LARGE, _body_too_large(body.length))(scope, receive, send)
 
 
 class _Body:
@@ -74,27 +87,15 @@ class _Answer:
         await self._send(message)
 
 
-def _measure(headers: Sequence[tuple[bytes, bytes]]) -> tuple[int, int | None]:
-    """Return the bytes of the headers, and the length that they tell of the body."""
-    size = sum(map(len, chain.from_iterable(headers)))
-    length = next((value for name, value in headers if name == b"content-length"), b"")
-    return size, int(length[:MAX_DIGITS]) if length.isdigit() else None
+def _too_large(count: int, size: int) -> str:
+    return (
+        f"the request has {count} headers of {size} bytes: send at most {MAX_HEADERS}, of {MAX_HEADER_BYTES} bytes"
+        " together"
+    )
 
 
-def _refused(scope: Scope, size: int, length: int | None) -> tuple[int, str] | None:
-    """Return the status and the reason of a refusal; None for a request within the bounds."""
-    url = len(scope.get("raw_path") or b"") + len(scope["query_string"])
-    if url > MAX_URL_BYTES:
-        return URI_TOO_LONG, f"the URL has {url} bytes: give at most {MAX_URL_BYTES}, or send a POST"
-    count = len(scope["headers"])
-    if count > MAX_HEADERS or size > MAX_HEADER_BYTES:
-        given = f"the request has {count} headers of {size} bytes"
-        return HEADERS_TOO_LARGE, f"{given}: send at most {MAX_HEADERS}, of {MAX_HEADER_BYTES} bytes together"
-    return _body_refused(length) if length is not None and length > MAX_BODY_BYTES else None
-
-
-def _body_refused(length: int) -> tuple[int, str]:
-    return CONTENT_TOO_LARGE, f"the body has {length} bytes or more: send at most {MAX_BODY_BYTES}"
+def _body_too_large(length: int) -> str:
+    return f"the body has {length} bytes or more: send at most {MAX_BODY_BYTES}"
 
 
 def _response(scope: Scope, status: int, message: str) -> Response:

@@ -44,7 +44,7 @@ class Watch:
             self.tracing.close()
 
     def operation(self, caller: Caller, query: str | None, name: str | None) -> "Seen":
-        """Return what is to be entered while an operation is answered."""
+        """Return what is to be entered while an operation is answered; its name is that of `name_of`."""
         return Seen(self, caller, query, name)
 
 

@@ -174,10 +174,10 @@ def test_names_of_operations_are_bounded() -> None:
 
 def test_applications_do_not_share_metrics() -> None:
     one, other = Metrics(), Metrics()
-    one.count_cache_read("memory", is_hit=True)
-    labels = {"level": "memory", "result": "hit"}
-    assert one.registry.get_sample_value("atlas_cache_reads_total", labels) == 1
-    assert other.registry.get_sample_value("atlas_cache_reads_total", labels) == 0
+    one.count_operation(None, "ok", 0.1)
+    labels = {"operation": UNNAMED, "outcome": "ok"}
+    assert one.registry.get_sample_value("atlas_operations_total", labels) == 1
+    assert other.registry.get_sample_value("atlas_operations_total", labels) is None
 
 
 @pytest.mark.parametrize(

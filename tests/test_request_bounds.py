@@ -5,10 +5,13 @@ from contextlib import contextmanager, suppress
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from graph.http_protocol import BoundedProtocol
 from graph.limits import MAX_BODY_BYTES, MAX_HEADER_BYTES, MAX_URL_BYTES
 from tests.client import Client, serving
+from tests.loopback import on_loopback
 
 PADDING = b'{"query": "{ __typename }", "operationName": null, "variables": {"a": "%b"}}'
 
@@ -62,6 +65,31 @@ async def test_url_is_bounded_and_the_refusal_has_the_routes_form(atlas: Client)
     refused = await atlas.http.get("/data?search=" + "x" * MAX_URL_BYTES)
     assert (refused.status_code, refused.json()["code"]) == (414, "LIMIT")
     assert "or send a POST" in refused.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/graphql", {}, 101),
+        ("/graphql", {f"x-{n}": "1" for n in range(101)}, 431),
+        ("/graphql", {f"x-{n}": "a" * 6_000 for n in range(6)}, 431),
+        ("/graphql", {f"x-{n}": "1" for n in range(150)}, 400),
+        ("/graphql", {"x-a": "a" * 10_000}, 400),
+        ("/graphql?a=" + "x" * MAX_URL_BYTES, {}, 400),
+    ],
+    ids=["ordinary", "many", "together", "too many", "too long", "url"],
+)
+async def test_request_for_a_socket_is_bounded_too(
+    database: str, path: str, headers: dict[str, str], status: int
+) -> None:
+    async with on_loopback(database) as client:
+        url = str(client.http.base_url).replace("http", "ws").rstrip("/") + path
+        try:
+            async with connect(url, additional_headers=headers):
+                answered = 101
+        except InvalidStatus as refused:
+            answered = refused.response.status_code
+        assert answered == status
 
 
 @pytest.mark.parametrize("place", ["fields", "arguments", "variables", "input fields", "enums"])
