@@ -188,11 +188,10 @@ async def _merge(session: WriteSession, staging: Staging, drawn: str, outgrows: 
     # A table that is new in its transaction is not logged by a server whose log is minimal, as the embedded one's is.
     await session.execute("TRUNCATE influence")
     await session.execute(f"SET LOCAL work_mem = '{SORT_MEMORY}'")
+    if staging.early is not None:
+        await staging.early.begin(session, drawn)
     async with without_primary_key(session, "influence"):
-        changes = await _insert(session, staging, drawn, "true")
-        if staging.early is not None:
-            await staging.early.begin(session)
-        return changes
+        return await _insert(session, staging, drawn, "true")
 
 
 def _merged(drawn: str, where: str) -> str:

@@ -28,7 +28,8 @@ ATTEMPTS = 5
 
 _ENTITIES = "SELECT id FROM entity"
 _EDGES = """
-    SELECT source_id, (array_position(ARRAY[{types}]::relationship_type[], type) - 1)::bigint, target_id FROM influence
+    SELECT source_id, (array_position(ARRAY[{types}]::relationship_type[], type) - 1)::bigint, target_id
+    FROM {{edges}} AS edge
 """.format(types=", ".join(f"'{member.value}'" for member in RelationshipType))
 
 
@@ -37,7 +38,7 @@ class OvertakenError(AtlasError):
 
 
 class EarlyMeasures:
-    """Measures of a graph that is not yet published: they are computed while the server builds its indexes.
+    """Measures of a graph that is not yet published: they are computed while the server inserts it.
 
     `version` is the data version of the graph, once it is published.
     """
@@ -46,9 +47,12 @@ class EarlyMeasures:
         self.version: int | None = None
         self._task: asyncio.Task[tuple[Graph, Measures]] | None = None
 
-    async def begin(self, session: WriteSession) -> None:
-        """Read the graph as the session's transaction will leave it, and go on in a thread."""
-        self._task = asyncio.create_task(_measured(await _read_columns(session)))
+    async def begin(self, session: WriteSession, edges: str) -> None:
+        """Read the graph that the session's transaction will leave, of edges in a table, and go on in a thread.
+
+        An edge may be in the table several times.
+        """
+        self._task = asyncio.create_task(_measured(await _read_columns(session, edges)))
 
     def of(self, version: int) -> "asyncio.Task[tuple[Graph, Measures]] | None":
         """Return the task that measures the graph of a data version, if it was begun."""
@@ -123,9 +127,10 @@ async def _read(
     return int(stored.version), graph, None if is_measured else await asyncio.to_thread(measure, graph)
 
 
-async def _read_columns(session: WriteSession) -> list[Positions]:
+async def _read_columns(session: WriteSession, edges: str = "influence") -> list[Positions]:
     """Return what a graph is built of."""
-    return [*_columns(await session.copied(_ENTITIES), 1), *_columns(await session.copied(_EDGES), 3)]
+    copied = await session.copied(_EDGES.format(edges=edges))
+    return [*_columns(await session.copied(_ENTITIES), 1), *_columns(copied, 3)]
 
 
 def _columns(copied: bytearray, width: int) -> list[Positions]:

@@ -39,12 +39,13 @@ class Graph:
 
     @classmethod
     def build(cls, ids: Positions, source_ids: Positions, types: Positions, target_ids: Positions) -> "Graph":
-        """Make the graph of edges in any order; each must join two of the ids."""
+        """Make the graph of edges in any order, some perhaps given again; each must join two of the ids."""
         ids = np.sort(ids)
         size = max(len(ids), 1)
         # One number an edge sorts ten times as fast as three columns.
         edges = (np.searchsorted(ids, source_ids) * len(TYPES) + types) * size + np.searchsorted(ids, target_ids)
         edges.sort()
+        edges = edges[np.diff(edges, prepend=-1) > 0]
         pairs, targets = np.divmod(edges, size)
         sources, sorted_types = np.divmod(pairs, len(TYPES))
         return cls(ids, sources, sorted_types, targets)

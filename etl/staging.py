@@ -116,7 +116,7 @@ class Staging:
     """The staging tables of one run.
 
     `retiring` names the provenance that publishing may retire, since the run states all of it; none for most. `early`
-    is begun by publishing when a graph that was empty has all of its edges, before it has their indexes.
+    is begun by publishing when it has all entities, and knows the edges, of a graph that was empty.
     """
 
     def __init__(self, run_id: int, load: Load) -> None:

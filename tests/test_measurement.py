@@ -143,12 +143,21 @@ async def test_early_measures_are_taken_for_their_version_alone(
     await execute(engine, "DELETE FROM measurement")
     early = EarlyMeasures()
     async with engine.connect() as connection:
-        await connection.execute(text("DELETE FROM influence"))
-        await early.begin(WriteSession(connection))
-        await connection.rollback()
+        await early.begin(WriteSession(connection), "(SELECT * FROM influence WHERE false)")
     early.version = of_version
     assert await measure_graph(engine, early=early) is True
     assert await query(engine, "SELECT array_agg(degree ORDER BY entity_id) FROM entity_measure") == [(degrees,)]
+
+
+async def test_first_load_measures_the_edges_that_it_keeps(engine: AsyncEngine) -> None:
+    again = edge("Q1", "Q2") | {"rule": "S"}
+    misfit = edge("Q9", "Q2") | {"joins": "CONCEPT", "derived": True}
+    await load(engine, [*ROWS, again, misfit])
+    places = await query(engine, PLACES)
+    measured = "SELECT fingerprint, cycles, components, unconnected FROM measurement"
+    found = await query(engine, measured)
+    await measure_graph(engine, anew=True)
+    assert (await query(engine, PLACES), await query(engine, measured)) == (places, found)
 
 
 async def test_snapshot_keeps_the_measures_it_began_with(engine: AsyncEngine) -> None:

@@ -27,6 +27,11 @@ def measured(edges: list[Edge], size: int = len(IDS)) -> tuple[Graph, Measures]:
     return graph, measure(graph)
 
 
+def test_edge_given_again_is_one() -> None:
+    edges: list[Edge] = [(2, 1, 0), (0, 1, 3), (0, 1, 0)]
+    assert measured(edges + edges)[0].fingerprint() == measured(edges)[0].fingerprint()
+
+
 def prerequisites(edges: list[Edge]) -> dict[int, set[int]]:
     """Map each entity that has a prerequisite edge to what it needs directly, by internal ids."""
     found: dict[int, set[int]] = {}
