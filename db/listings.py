@@ -10,7 +10,6 @@ from sqlalchemy import (
     Boolean,
     Column,
     ColumnElement,
-    ColumnExpressionArgument,
     Double,
     Select,
     Text,
@@ -189,7 +188,9 @@ class EntityPage:
         if column is MEASURE.c.page_rank:
             value = cast(column, Double)
         columns = {**columns_of(ENTITY), "order_value": value}
-        return Sequel(columns, [self._part(segment) for segment in _segments(self)], MOST_ROWS)
+        segments = _segments(self)
+        order = segments[0].order if len(segments) == 1 else ()
+        return Sequel(columns, [self._part(segment) for segment in segments], MOST_ROWS, order)
 
     def _part(self, segment: "_Segment") -> Callable[[Sequence[ColumnElement[Any]]], Select[Any]]:
         def part(chosen: Sequence[ColumnElement[Any]]) -> Select[Any]:
@@ -213,7 +214,7 @@ async def entity_page(session: ReadSession, page: EntityPage) -> tuple[list[tupl
     The entities come with their order values.
     """
     assert isinstance(page.first, int)
-    near = limited(page.rows().select(["id", "order_value"]), page.first).subquery("near")
+    near = limited(page.rows().select(["id", "order_value", "n"]), page.first).subquery("near")
     statement = ENTITIES.add_columns(near.c.order_value).join(near, near.c.id == ENTITY.c.id).order_by(near.c.n)
     rows = await session.rows(statement)
     found = [(entity_of(row[:-1]), row[-1]) for row in rows[: page.first]]
@@ -227,7 +228,7 @@ async def count_entities(session: ReadSession, page: EntityPage) -> int:
 
 async def listed(session: ReadSession, wanted: "Births | Lives") -> Sequence[Entity]:
     """Return a list of agents, `first` and one more at most."""
-    near = limited(wanted.rows().select(["id"]), wanted.first).subquery("near")
+    near = limited(wanted.rows().select(["id", "n"]), wanted.first).subquery("near")
     rows = await session.rows(ENTITIES.join(near, near.c.id == ENTITY.c.id).order_by(near.c.n))
     return [entity_of(row) for row in rows]
 
@@ -333,7 +334,7 @@ class _Segment:
     """A part of an ordered list that one index scan can read: entities whose order value is known, or unknown."""
 
     conditions: tuple[ColumnElement[bool], ...]
-    order: tuple[ColumnExpressionArgument[Any], ...]
+    order: tuple[ColumnElement[Any], ...]
     is_known: bool = True
 
 

@@ -226,7 +226,7 @@ def statement_rows(provenance: ColumnElement[Any]) -> Rows:
     columns = {
         "dataset_name": func.split_part(key, "/", 1),
         "rule": func.substr(key, func.length(func.split_part(key, "/", 1)) + 2),
-        "statement": value.op("->>")("statement"),
+        "statement": value.op("->>", return_type=Text())("statement"),
         "confidence": value.op("->")("confidence"),
         "is_derived": value.op("->")("derived"),
     }
@@ -309,7 +309,7 @@ async def entities_by_id(session: ReadSession, ids: Sequence[int]) -> dict[int, 
 async def lists_by_parent(session: ReadSession, ids: Sequence[int], wanted: EntityList) -> dict[int, list[Entity]]:
     """Return each parent's list."""
     parent = _parents(ids)
-    near = limited(wanted.rows(parent.c.id).select(["id"]), wanted.first).correlate(parent).lateral("near")
+    near = limited(wanted.rows(parent.c.id).select(["id", "n"]), wanted.first).correlate(parent).lateral("near")
     found = parent.join(near, true()).join(ENTITY, ENTITY.c.id == near.c.id)
     statement = ENTITIES.add_columns(parent.c.id).select_from(found).order_by(parent.c.id, near.c.n)
     groups: dict[int, list[Entity]] = defaultdict(list)
@@ -325,7 +325,7 @@ async def influences_by_entity(
     parent = _parents(ids)
     names = [f"edge_{name}" for name in Link._fields[:-1]]
     near = (
-        limited(page.rows(parent.c.id).select(["id", *names, "edge_provenance"]), page.first)
+        limited(page.rows(parent.c.id).select(["id", *names, "edge_provenance", "n"]), page.first)
         .correlate(parent)
         .lateral("near")
     )

@@ -140,17 +140,16 @@ class RecordPage:
     def rows(self) -> Sequel:
         """Return its rows, in reverse when backward, and as `order_value` what the order compares first."""
         if self.order.column is None:
-            return Sequel({**_of(RECORD), "order_value": null()}, [self._by_id], MOST_ROWS)
+            columns = {**_of(RECORD), "order_value": null()}
+            return Sequel(columns, [self._by_id], MOST_ROWS, self._id_order())
         keys, record = page_keys(self), RECORD.alias()
         here = (keys.c.source == record.c.source) & (keys.c.external_id == record.c.external_id)
+        order = in_direction(keys, self.is_descending)
 
         def part(chosen: Sequence[ColumnElement[Any]]) -> Select[Any]:
-            order = in_direction(keys, self.is_descending)
             return select(*chosen).select_from(keys.join(record, here)).order_by(*order)
 
-        return Sequel(
-            {name: record.c[name] for name in RECORD_COLUMNS} | {"order_value": keys.c.value}, [part], MOST_ROWS
-        )
+        return Sequel({**_of(record), "order_value": keys.c.value}, [part], MOST_ROWS, order)
 
     def _by_id(self, chosen: Sequence[ColumnElement[Any]]) -> Select[Any]:
         key: list[Any] = [Record.source, Record.external_id]
@@ -160,9 +159,10 @@ class RecordPage:
             first = 1 if self.is_within else 0
             place = [bound(at.source, Record.source.type), bound(at.external_id, Record.external_id.type)]
             statement = statement.where(_beyond(key[first:], place[first:], self.is_descending))
-        return statement.order_by(*(_directed(column, self.is_descending) for column in key)).offset(
-            self.offset or None
-        )
+        return statement.order_by(*self._id_order()).offset(self.offset or None)
+
+    def _id_order(self) -> list[ColumnElement[Any]]:
+        return [_directed(column, self.is_descending) for column in (RECORD.c.source, RECORD.c.external_id)]
 
 
 @dataclass(frozen=True, slots=True)

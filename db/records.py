@@ -66,7 +66,7 @@ class Total:
 async def record_page(session: ReadSession, page: RecordPage) -> tuple[list[tuple[RecordRow, Position]], bool]:
     """Return a page in the list's own order, and whether there is more beyond it in the direction of paging."""
     assert isinstance(page.first, int)
-    near = limited(page.rows().select([*RECORD_COLUMNS, "order_value"]), page.first).subquery("near")
+    near = limited(page.rows().select([*RECORD_COLUMNS, "order_value", "n"]), page.first).subquery("near")
     rows = await session.rows(select(*_columns(near.c), near.c.order_value).order_by(near.c.n))
     found = [(RecordRow(*row[:-1]), Position(row[-1], row[0], row[1])) for row in rows[: page.first]]
     return (found[::-1] if page.is_backward else found), len(rows) > page.first

@@ -2,9 +2,21 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeGuard
 
-from sqlalchemy import BigInteger, ColumnElement, FromClause, Select, Table, bindparam, func, literal, select, union_all
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    FromClause,
+    Select,
+    Table,
+    UnaryExpression,
+    bindparam,
+    func,
+    literal,
+    select,
+    union_all,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import configure_mappers
 from sqlalchemy.types import TypeEngine
@@ -44,22 +56,58 @@ def kind_of(value: object) -> type:
     return value.kind if isinstance(value, Slot) else type(value)
 
 
+Columns = Mapping[str, ColumnElement[Any]]
+Order = Sequence[ColumnElement[Any]]
+
+
+class Ordered(Protocol):
+    """Rows in an order, unless that is empty."""
+
+    @property
+    def columns(self) -> Columns:
+        """What can be asked of them, by name."""
+
+    @property
+    def order(self) -> Order:
+        """What they are ordered by, in terms of where they come from; empty also where only `n` tells."""
+
+    def select(self, names: Sequence[str], *guards: ColumnElement[bool]) -> Select[Any]:
+        """Select columns: of `columns`, `n` for each row's number in the order, from 1, and those of `keys_of`."""
+
+
+def keys_of(order: Order) -> dict[str, ColumnElement[Any]]:
+    """Return what rows are ordered by as columns of theirs, by name."""
+    return {f"key_{place}": one.element if _has_direction(one) else one for place, one in enumerate(order)}
+
+
+def ordered_by(order: Order, rows: Callable[[str], ColumnElement[Any]]) -> list[ColumnElement[Any]]:
+    """Return the same order in terms of selected rows' columns, which PostgreSQL then need not sort again."""
+    columns = [rows(name) for name in keys_of(order)]
+    return [
+        UnaryExpression(column, modifier=one.modifier) if _has_direction(one) else column
+        for column, one in zip(columns, order, strict=True)
+    ]
+
+
+def _has_direction(one: ColumnElement[Any]) -> TypeGuard[UnaryExpression[Any]]:
+    return isinstance(one, UnaryExpression) and one.modifier is not None
+
+
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows in an order: what can be asked of them by name, where they come from, and which they are."""
+    """Rows of a source: what can be asked of them by name, where they come from, and which they are."""
 
-    columns: Mapping[str, ColumnElement[Any]]
+    columns: Columns
     source: FromClause
     conditions: Sequence[ColumnElement[bool]] = ()
-    order: Sequence[ColumnElement[Any]] = ()
+    order: Order = ()
     group: Sequence[ColumnElement[Any]] = ()
     most: int | None = None
 
     def select(self, names: Sequence[str], *guards: ColumnElement[bool]) -> Select[Any]:
-        """Select columns and, where there is an order, each row's number in it as `n`, from 1."""
-        chosen = [self.columns[name].label(name) for name in names]
-        if self.order:
-            chosen.append(func.row_number().over(order_by=self.order).label("n"))
+        """See Ordered."""
+        offered = {**self.columns, **keys_of(self.order), "n": func.row_number().over(order_by=self.order or None)}
+        chosen = [offered[name].label(name) for name in names]
         statement = select(*chosen).select_from(self.source).where(*self.conditions, *guards)
         return statement.group_by(*self.group).order_by(*self.order).limit(self.most)
 
@@ -96,17 +144,22 @@ def entity_of(values: Sequence[Any]) -> Entity:
 class Sequel:
     """Rows in parts, one after the other, each in an order; a later part is read only when those before are too few.
 
-    A part is given what to select, and limited to `most` rows: the planner must know that there are few.
+    A part is given what to select, and limited to `most` rows: the planner must know that there are few. Where there is
+    one part only, its order can be told.
     """
 
-    columns: Mapping[str, ColumnElement[Any]]
+    columns: Columns
     parts: Sequence[Callable[[Sequence[ColumnElement[Any]]], Select[Any]]]
     most: int
+    order: Order = ()
 
     def select(self, names: Sequence[str], *guards: ColumnElement[bool]) -> Select[Any]:
-        """See Rows."""
-        chosen = [self.columns[name].label(name) for name in names]
+        """See Ordered."""
+        offered = {**self.columns, **keys_of(self.order)}
+        chosen = [offered[name].label(name) for name in dict.fromkeys([*names, *keys_of(self.order)]) if name != "n"]
         limited_parts = [select(part(chosen).limit(self.most).subquery()) for part in self.parts]
         joined = limited_parts[0] if len(limited_parts) == 1 else union_all(*limited_parts)
         whole = joined.subquery()
-        return select(*(whole.c[name] for name in names), func.row_number().over().label("n")).where(*guards)
+        order = ordered_by(self.order, lambda name: whole.c[name])
+        numbered = {**dict(whole.c), "n": func.row_number().over(order_by=order or None).label("n")}
+        return select(*(numbered[name] for name in names)).where(*guards).order_by(*order)

@@ -90,7 +90,7 @@ class _LabelIn:
     language: str | Slot
 
     def sql(self, row: Row) -> ColumnElement[Any]:
-        return row["labels"].op("->>")(bound(self.language, Text()))
+        return row["labels"].op("->>", return_type=Text())(bound(self.language, Text()))
 
 
 def _label_in(language: str) -> _LabelIn:

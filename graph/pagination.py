@@ -9,7 +9,7 @@ import orjson
 import strawberry
 from sqlalchemy import ColumnElement, Text, cast, func, literal_column
 
-from graph.compiled.mapping import SQL, WITHIN_PAGE, Part, Row, mapped
+from graph.compiled.mapping import SQL, WITHIN_PAGE, Part, Plain, Row, mapped
 from graph.context import Info
 from graph.errors import RequestError, bad_input
 from graph.scalars import BigInt
@@ -128,7 +128,7 @@ def cursor_sql(order: str, *position: ColumnElement[Any]) -> ColumnElement[Any]:
     written = func.concat(literal_column(f"'[\"{order}\"'"), *parts, "]")
     encoded = func.encode(func.convert_to(written, "UTF8"), "base64")
     # PostgreSQL breaks long lines.
-    return func.translate(encoded, "+/\n=", "-_")
+    return func.translate(encoded, "+/\n=", "-_", type_=Plain())
 
 
 def decode_cursor(text: str, order: str, *types: type | tuple[type, ...]) -> tuple[Any, ...]:

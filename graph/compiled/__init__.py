@@ -8,9 +8,9 @@ An operation goes four steps, each kept for the next time:
 3. `arguments` makes the *request* of every field that takes arguments: a frozen dataclass, made and checked by the
    same function that the field's resolver calls. A request falls into its *shape* (what is given, booleans, enums)
    and its *values*.
-4. `builder` turns the tree and the shapes into a SELECT with a slot for each value: an object is a row turned into
-   JSON, a list or another row a LATERAL join (kept, as a plan, by all of the above). A plan holds no value that came
-   with a request, not even one that stands in the document.
+4. `builder` turns the tree and the shapes into a SELECT with a slot for each value: an object is the text of its JSON,
+   joined by `texts`, a list or another row a LATERAL join (kept, as a plan, by all of the above). A plan holds no value
+   that came with a request, not even one that stands in the document.
 
 A document seen before costs two look-ups, the requests, and the statement itself; nothing is parsed, validated or
 walked, and what PostgreSQL answers is passed on unread.

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Text, literal_column
+from sqlalchemy import BigInteger, ColumnElement, literal_column
 
 from db.dates import Calendar, Precision
-from graph.compiled.mapping import Part, Row, Value
+from graph.compiled.mapping import Part, Plain, Row, Value
 
 _YEAR = (
     "CASE WHEN {year} <= 0 THEN (1 - {year}) || ' BCE' WHEN {year} < 1000 THEN {year} || ' CE' ELSE {year}::text END"
@@ -75,7 +75,7 @@ def _value(template: str, *names: str) -> Value:
     """Return the mapping of an expression over columns, which stand in it by name."""
 
     def sql(row: Row, _request: Any) -> ColumnElement[Any]:
-        return literal_column(f"({template.format(**{name: row[name] for name in names})})", Text)
+        return literal_column(f"({template.format(**{name: row[name] for name in names})})", Plain)
 
     return Value(sql)
 
@@ -103,7 +103,7 @@ def date_text(prefix: str) -> Value:
     def sql(row: Row, request: Any) -> ColumnElement[Any]:
         part = row.part(prefix)
         condition = " AND ".join(f"{part[name]} IS NOT NULL" for name in ("year", "first", "last"))
-        return literal_column(f"CASE WHEN {condition} THEN {ISO_DATE.sql(part, request)} END", Text)
+        return literal_column(f"CASE WHEN {condition} THEN {ISO_DATE.sql(part, request)} END", Plain)
 
     return Value(sql)
 
@@ -115,11 +115,11 @@ def year_of(name: str) -> Value:
 
 def time_text(column: ColumnElement[Any]) -> ColumnElement[Any]:
     """Write a time as Python does, in UTC."""
-    is_whole = f"{column} = date_trunc('second', {column})"
-    form = (
-        f"""CASE WHEN {is_whole} THEN 'YYYY-MM-DD"T"HH24:MI:SS"+00:00"' ELSE 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"' END"""
-    )
-    return literal_column(f"to_char({column} AT TIME ZONE 'UTC', {form})", Text)
+    in_utc = f"{column} AT TIME ZONE interval '0'"
+    # A form takes long to follow; JSON's own way to write times leaves out a fraction's last zeros.
+    whole = f"trim(both '\"' from to_json({in_utc})::text) || '+00:00'"
+    exact = f"""to_char({in_utc}, 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"')"""
+    return literal_column(f"CASE WHEN {column} = {column}::timestamptz(0) THEN {whole} ELSE {exact} END", Plain)
 
 
 def time_of(name: str) -> Value:

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import strawberry
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, Text
 
-from db.rows import Rows, Sequel, Slot
+from db.rows import Ordered, Rows, Slot
 
 SQL = "sql"
 """The key of a field's mapping in its metadata."""
@@ -15,6 +15,10 @@ SQL = "sql"
 
 class NotCompilableError(Exception):
     """The operation, or its arguments, are for the executor."""
+
+
+class Plain(Text):
+    """The type of texts in which JSON escapes no character: dates, numbers, names that the code knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,7 @@ class One:
 class Listed:
     """A list of objects. When its request has `first`, no more are listed, and that it was cut is told."""
 
-    rows: Callable[[Row, Any], Rows]
+    rows: Callable[[Row, Any], Ordered]
     read: Read | None = None
     exists: Callable[[Row], ColumnElement[bool]] | None = None
 
@@ -121,7 +125,7 @@ class PageRequest(Protocol):
 class Page:
     """A connection: its rows, their cursors and, where SQL can tell, their number on all pages."""
 
-    rows: Callable[[Row, Any], Rows | Sequel]
+    rows: Callable[[Row, Any], Ordered]
     cursor: Callable[[Row, Any], ColumnElement[Any]]
     count: Callable[[Row, Any], Rows] | None
     read: Read
