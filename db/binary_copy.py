@@ -15,7 +15,7 @@ Writer = Callable[[Any], bytes]
 
 _NULL = b"\xff\xff\xff\xff"
 _LENGTH, _WIDTH = Struct(">i"), Struct(">h")
-_INT8, _INT2, _FLOAT4, _JSONB = Struct(">iq"), Struct(">ih"), Struct(">if"), Struct(">ib")
+_INT8, _INT4, _INT2, _FLOAT4, _JSONB = Struct(">iq"), Struct(">ii"), Struct(">ih"), Struct(">if"), Struct(">ib")
 _NUMBER = Struct(">hiq")
 # Dimensions, whether there are nulls, the elements' type; then of the one dimension its size and first index.
 _ARRAY, _DIMENSION = Struct(">iiii"), Struct(">ii")
@@ -60,6 +60,7 @@ def _array(element_oid: int, write: Writer) -> Writer:
 _int8 = _fixed(_INT8)
 WRITERS: dict[str, Writer] = {
     "bigint": _int8,
+    "integer": _fixed(_INT4),
     "smallint": _fixed(_INT2),
     "real": _fixed(_FLOAT4),
     "boolean": _bool,

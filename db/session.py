@@ -330,12 +330,14 @@ class WriteSession:
         await driver.copy_from_query(query, output=keep, format="binary")
         return received
 
-    async def copy_written(self, schema: str, table: str, columns: Sequence[str], rows: bytes) -> None:
-        """Append rows to a table that are written in the form of binary COPY; see `db.binary_copy`."""
+    async def copy_written(self, schema: str, table: str, columns: Sequence[str], rows: Iterable[bytes]) -> None:
+        """Append rows to a table that are written, some at a time, in the form of binary COPY; see `db.binary_copy`."""
 
         async def whole() -> AsyncIterator[bytes]:
-            for part in (HEADER, rows, TRAILER):
+            yield HEADER
+            for part in rows:
                 yield part
+            yield TRAILER
 
         driver = await _driver(self._connection)
         await driver.copy_to_table(table, schema_name=schema, columns=list(columns), source=whole(), format="binary")

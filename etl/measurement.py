@@ -7,15 +7,15 @@ current. What a kill, an error or a newer run leaves unmeasured is measured afte
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
+from struct import Struct
 from typing import Any
 
 import numpy as np
 import orjson
-from numpy.typing import NDArray
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from db.binary_copy import HEADER, TRAILER
+from db.binary_copy import HEADER, TRAILER, WRITERS
 from db.bulk import bulk_change, without_primary_key
 from db.errors import AtlasError
 from db.models.atlas import RelationshipType
@@ -25,6 +25,7 @@ from etl.runs import NOTIFY_CHANNEL
 
 ATTEMPTS = 5
 """How often to begin again when another run is published meanwhile."""
+CHUNK_ROWS = 10_000
 
 _ENTITIES = "SELECT id FROM entity"
 _EDGES = """
@@ -155,34 +156,52 @@ async def _stage(session: WriteSession, graph: Graph, measures: Measures) -> Non
     await session.execute("CREATE TEMP TABLE measured (LIKE entity_measure) ON COMMIT DROP")
     schema = (await session.execute("SELECT nspname FROM pg_namespace WHERE oid = pg_my_temp_schema()")).scalar_one()
     columns = ("entity_id", "level", "page_rank", "degree", "incoming", "outgoing", "cycle_id")
-    await session.copy(schema, "measured", columns, _rows(graph, measures))
+    await session.copy_written(schema, "measured", columns, _rows(graph, measures))
 
 
-def _rows(graph: Graph, measures: Measures) -> Iterator[tuple[Any, ...]]:
-    degrees = (measures.incoming.sum(axis=1) + measures.outgoing.sum(axis=1)).tolist()
-    cycles = np.where(measures.cycle_of < 0, -1, graph.ids[measures.cycle_of] if len(graph.ids) else -1)
+def _rows(graph: Graph, measures: Measures) -> Iterator[bytes]:
+    """Write the rows, CHUNK_ROWS at a time."""
+    no_level, no_cycle = _write_integer(None), _write_bigint(None)
+    width = 2 * len(TYPES) * measures.incoming.itemsize
     # Most entities share one of a few thousand combinations of degrees.
-    texts: dict[bytes, str] = {}
-    for row in zip(
-        graph.ids.tolist(),
-        measures.levels.tolist(),
-        measures.page_ranks.tolist(),
-        degrees,
-        (_counts(counts, texts) for counts in measures.incoming),
-        (_counts(counts, texts) for counts in measures.outgoing),
-        cycles.tolist(),
-        strict=True,
-    ):
-        yield (row[0], None if row[1] < 0 else row[1], *row[2:6], None if row[6] < 0 else row[6])
+    shared: dict[bytes, bytes] = {}
+    for start in range(0, len(graph.ids), CHUNK_ROWS):
+        chunk = slice(start, start + CHUNK_ROWS)
+        cycles = graph.ids[measures.cycle_of[chunk]]
+        counts = np.hstack((measures.incoming[chunk], measures.outgoing[chunk])).tobytes()
+        keys = [counts[at : at + width] for at in range(0, len(counts), width)]
+        shared |= {key: _write_degrees(key) for key in set(keys) - shared.keys()}
+        yield b"".join(
+            [
+                _HEAD.pack(7, 8, entity_id)
+                + (no_level if level < 0 else _write_integer(level))
+                + _write_real(page_rank)
+                + shared[key]
+                + (no_cycle if first < 0 else _write_bigint(cycle_id))
+                for entity_id, level, page_rank, key, first, cycle_id in zip(
+                    graph.ids[chunk].tolist(),
+                    measures.levels[chunk].tolist(),
+                    measures.page_ranks[chunk].tolist(),
+                    keys,
+                    measures.cycle_of[chunk].tolist(),
+                    cycles.tolist(),
+                    strict=True,
+                )
+            ]
+        )
 
 
-def _counts(counts: NDArray[np.int64], texts: dict[bytes, str]) -> str:
-    key = counts.tobytes()
-    found = texts.get(key)
-    if found is None:
-        named = {TYPES[number].value: int(counts[number]) for number in np.flatnonzero(counts)}
-        found = texts[key] = orjson.dumps(named).decode()
-    return found
+_HEAD = Struct(">hiq")
+_write_integer, _write_bigint, _write_real, _write_jsonb = map(
+    WRITERS.__getitem__, ("integer", "bigint", "real", "jsonb")
+)
+
+
+def _write_degrees(counts: bytes) -> bytes:
+    """Write the degree and its parts: the numbers of edges that end and that begin at an entity, by type."""
+    both = np.frombuffer(counts, np.int64).reshape(2, len(TYPES))
+    named = [{TYPES[at].value: int(side[at]) for at in np.flatnonzero(side)} for side in both]
+    return _write_integer(int(both.sum())) + b"".join(_write_jsonb(orjson.dumps(side).decode()) for side in named)
 
 
 async def _merge(session: WriteSession, graph: Graph, measures: Measures) -> None:

@@ -166,7 +166,7 @@ class Staging:
             await self._copy(session, name, columns[name], rows)
         for name, written in prepared.written.items():
             if written:
-                await session.copy_written(SCHEMA, self._bare(name), columns[name], written)
+                await session.copy_written(SCHEMA, self._bare(name), columns[name], (written,))
         await self._copy(
             session,
             "reject",

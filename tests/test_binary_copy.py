@@ -16,6 +16,7 @@ ROWS = st.lists(st.tuples(st.integers(1, 9), st.none() | TEXTS, st.lists(TEXTS),
     ("sql_type", "values"),
     [
         ("bigint", [None, 0, -(1 << 63), (1 << 63) - 1]),
+        ("integer", [None, 0, -(1 << 31), (1 << 31) - 1]),
         ("smallint", [None, 0, -32768, 32767]),
         ("real", [None, 0.5, -1.25]),
         ("boolean", [None, True, False]),
@@ -32,7 +33,7 @@ async def test_value_is_stored_as_it_is(engine: AsyncEngine, sql_type: str, valu
     async with write_session(engine) as session:
         await session.execute(f"CREATE TABLE staging.written (number bigint, value {sql_type})")
         rows = b"".join(write(row) for row in enumerate(values))
-        await session.copy_written("staging", "written", ("number", "value"), rows)
+        await session.copy_written("staging", "written", ("number", "value"), (rows,))
         shown = "value::text" if sql_type == "jsonb" else "value"
         found = await session.execute(f"SELECT {shown} FROM staging.written ORDER BY number")
         assert list(found.scalars()) == values
