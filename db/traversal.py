@@ -1,11 +1,12 @@
 """Walks over the edges: bounded in depth and in nodes, safe in cycles, each node once at its smallest depth."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
+    CTE,
     BigInteger,
     ColumnElement,
     Integer,
@@ -15,8 +16,10 @@ from sqlalchemy import (
     and_,
     any_,
     bindparam,
+    case,
     cast,
     column,
+    false,
     func,
     literal_column,
     select,
@@ -28,7 +31,7 @@ from sqlalchemy.types import TypeEngine
 
 from db.lookups import INFLUENCE, EntityKey, Link, edge_columns, entity_row, is_any, literal_of
 from db.models.atlas import Influence, Kind, RelationshipType
-from db.rows import ENTITY, Rows, Slot, bound, bound_list, columns_of
+from db.rows import ENTITY, ENTITY_COLUMNS, Columns, Order, Rows, Slot, bound, bound_list, columns_of, keys_of
 from db.session import ReadSession
 
 MAX_DEPTH = 32
@@ -160,9 +163,6 @@ class WalkFrom:
         return replace(start, columns=columns, source=start.source.join(outcome, true()))
 
 
-Columns = Mapping[str, ColumnElement[Any]]
-
-
 @dataclass(frozen=True, slots=True)
 class Links:
     """Edges of one type, between entities of one kind; None stands for all that the walk followed."""
@@ -185,28 +185,87 @@ def reached_rows(outcome: Columns, kind: Kind | None = None) -> Rows:
     return Rows(columns, node.join(entity, entity.c.id == node.c.id), conditions, (node.c.place,))
 
 
-def link_rows(outcome: Columns, of: Links = ALL_LINKS, most: int = MAX_EDGES) -> Rows:
-    """Return the edges among what a walk reached, with both ends' columns after `source_` and `target_`."""
-    edge, source, target = INFLUENCE.alias(), ENTITY.alias(), ENTITY.alias()
-    # Written so that the sources are hashed once: PostgreSQL would try every pair of ends in the index, or join.
-    is_source = edge.c.source_id.in_(select(func.unnest(outcome["all_ids"]))).is_(true())
-    conditions = [edge.c.target_id == any_(outcome["all_ids"]), is_source]
-    if of.type is not None:
-        conditions.append(edge.c.type == literal_of(of.type))
-    elif "types" in outcome:
-        conditions.append(edge.c.type == any_(outcome["types"]))
-    if of.kind is not None:
-        conditions += [source.c.kind == literal_of(of.kind), target.c.kind == literal_of(of.kind)]
-    columns = {**columns_of(source, "source_"), **columns_of(target, "target_"), **edge_columns(edge)}
-    joined = edge.join(source, source.c.id == edge.c.source_id).join(target, target.c.id == edge.c.target_id)
-    return Rows(columns, joined, conditions, (edge.c.target_id, edge.c.type, edge.c.source_id), most=most)
+@dataclass(frozen=True, slots=True)
+class LinkRows:
+    """The edges among what a walk reached, with both ends' columns after `source_` and `target_`."""
+
+    outcome: Columns
+    of: Links = ALL_LINKS
+    most: int = MAX_EDGES
+
+    @property
+    def columns(self) -> Columns:
+        """See Ordered."""
+        return {**columns_of(ENTITY, "source_"), **columns_of(ENTITY, "target_"), **edge_columns(INFLUENCE)}
+
+    @property
+    def order(self) -> Order:
+        """See Ordered."""
+        return INFLUENCE.c.target_id, INFLUENCE.c.type, INFLUENCE.c.source_id
+
+    def select(self, names: Sequence[str], *guards: ColumnElement[bool]) -> Select[Any]:
+        """See Ordered."""
+        of_ends = [name for name in names if name in self.columns.keys() - edge_columns(INFLUENCE).keys()]
+        node = self._nodes({name.partition("_")[2] for name in of_ends})
+        edge = self._edges(None if self.of.kind is None else node).subquery()
+        order = [edge.c[key] for key in keys_of(self.order)]
+        chosen: dict[str, ColumnElement[Any]] = {**dict(edge.c), "n": func.row_number().over(order_by=order)}
+        source: Any = edge
+        for side in ("source_", "target_"):
+            if found := [name for name in of_ends if name.startswith(side)]:
+                end = node.alias()
+                # An inner join would compare each edge with each node, since the planner takes both to be few; a full
+                # one is hashed. What it gives of nodes without an edge is left out where the planner does not see it.
+                source = source.join(end, end.c.id == edge.c[f"{side}id"], full=True)
+                chosen |= {name: end.c[name.removeprefix(side)] for name in found}
+        statement = select(*(chosen[name].label(name) for name in names)).select_from(source)
+        if of_ends or self.of.kind is not None:
+            statement = statement.add_cte(node, nest_here=True)
+        return statement.where(func.num_nonnulls(edge.c.type) > 0, *guards).order_by(*order)
+
+    def _nodes(self, names: Collection[str]) -> CTE:
+        """Select the entities that were reached, each once, however many edges it has."""
+        entity = ENTITY.alias()
+        found = select(*(entity.c[name] for name in ENTITY_COLUMNS if name in {"id", *names}))
+        conditions = [] if self.of.kind is None else [entity.c.kind == literal_of(self.of.kind)]
+        return found.where(entity.c.id == any_(self.outcome["all_ids"]), *conditions).cte()
+
+    def _edges(self, node: CTE | None) -> Select[Any]:
+        """Select the edges among the nodes, or among all that was reached."""
+        ids, each = self.outcome["all_ids"], select(func.unnest(self.outcome["all_ids"]))
+        if node is not None:
+            each = select(node.c.id)
+            ids = func.array(each.scalar_subquery())
+        # Written so that the sources are hashed once: PostgreSQL would try every pair of ends in the index, or join.
+        is_source = INFLUENCE.c.source_id.in_(each).is_(true())
+        columns = {**edge_columns(INFLUENCE), **keys_of(self.order)}
+        found = select(*(column.label(name) for name, column in columns.items()))
+        found = found.where(INFLUENCE.c.target_id == any_(ids), is_source, *self._of_types())
+        return found.order_by(*self.order).limit(self.most)
+
+    def _of_types(self) -> list[ColumnElement[bool]]:
+        if self.of.type is not None:
+            return [INFLUENCE.c.type == literal_of(self.of.type)]
+        return [INFLUENCE.c.type == any_(self.outcome["types"])] if "types" in self.outcome else []
+
+    def has_more(self) -> ColumnElement[bool]:
+        """Return whether there are more than `most`."""
+        most = literal_column(str(self.most), Integer)
+        ends_here = INFLUENCE.c.target_id == any_(self.outcome["all_ids"])
+        ending = select(INFLUENCE.c.type).where(ends_here, *self._of_types()).limit(self.most + 1)
+        among = replace(self, most=self.most + 1).select(["type"])
+        counts = [select(func.count()).select_from(one.subquery()).scalar_subquery() for one in (ending, among)]
+        # Seldom do so many end at what was reached; only then it matters where they begin.
+        return case((counts[0] > most, counts[1] > most), else_=false())
 
 
 def cut_columns(outcome: Columns, of: Links = ALL_LINKS) -> dict[Cut, ColumnElement[bool]]:
     """Return whether each of the bounds cut a walk."""
-    links = link_rows(outcome, of, MAX_EDGES + 1).select(["type"]).subquery()
-    has_more = select(func.count() > literal_column(str(MAX_EDGES))).select_from(links).scalar_subquery()
-    return {Cut.FIRST: outcome["is_cut_by_first"], Cut.MAX_DEPTH: outcome["is_cut_by_depth"], Cut.EDGES: has_more}
+    return {
+        Cut.FIRST: outcome["is_cut_by_first"],
+        Cut.MAX_DEPTH: outcome["is_cut_by_depth"],
+        Cut.EDGES: LinkRows(outcome, of).has_more(),
+    }
 
 
 # Both ends are widened a whole level at a time, the smaller one first; when a new level touches the other side's

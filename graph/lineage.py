@@ -16,13 +16,13 @@ from db.traversal import (
     MAX_DEPTH,
     MAX_NODES,
     Cut,
+    LinkRows,
     Links,
     PathLimitError,
     Reach,
     WalkFrom,
     cut_columns,
     edges_among,
-    link_rows,
     reached_rows,
     shortest_path,
     walk,
@@ -105,7 +105,7 @@ class Lineage:
     )
     edges: list[LineageEdge] = strawberry.field(
         description="The edges among them and the start, of the chosen types.",
-        metadata={SQL: Listed(lambda row, _: link_rows(row))},
+        metadata={SQL: Listed(lambda row, _: LinkRows(row))},
     )
     is_truncated: bool = strawberry.field(
         description="Whether a bound cut the walk: then there is more to see.", metadata={SQL: is_truncated_sql()}

@@ -10,7 +10,7 @@ from db.lookups import EntityKey, Link, entities_by_id
 from db.models import atlas as models
 from db.models.atlas import Kind, RelationshipType
 from db.text import fold
-from db.traversal import Cut, Links, Reach, WalkFrom, edges_among, link_rows, reached_rows, walk
+from db.traversal import Cut, LinkRows, Links, Reach, WalkFrom, edges_among, reached_rows, walk
 from graph.atlas import Concept
 from graph.compiled.mapping import SQL, Listed, One, Part, Row, Walked, mapped
 from graph.context import Info
@@ -147,7 +147,7 @@ class Roadmap:
     edges: list[RoadmapEdge] = mapped(
         _edges,
         "What must be learnt before what, the concept itself included.",
-        Listed(lambda row, _: link_rows(row, PREREQUISITES)),
+        Listed(lambda row, _: LinkRows(row, PREREQUISITES)),
     )
     learning_order: list[LearningStep] = resolved(
         _learning_order,
