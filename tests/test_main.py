@@ -19,6 +19,7 @@ from websockets.typing import Subprotocol
 
 from db.embedded import database
 from db.settings import Settings
+from graph.__main__ import KEEP_ALIVE_SECONDS
 
 LIMIT_SECONDS = 60
 
@@ -38,9 +39,13 @@ def empty_url(data_dir: Path) -> Iterator[str]:
 
 
 def start(data_dir: Path, *flags: str, **environment: str) -> subprocess.Popen[str]:
+    return start_python(data_dir, "-m", "graph", *flags, **environment)
+
+
+def start_python(data_dir: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ATLAS_", "DATABASE_"))}
     return subprocess.Popen(
-        [sys.executable, "-m", "graph", *flags],
+        [sys.executable, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -134,6 +139,25 @@ def test_main_drains_before_it_stops(data_dir: Path) -> None:
         assert closed.value.rcvd.code in (1001, 1012)
     assert finish(program, 0) == 0
     assert is_stopped(data_dir)
+
+
+def test_main_keeps_idle_connections_for_75_seconds(data_dir: Path) -> None:
+    assert KEEP_ALIVE_SECONDS == 75
+    # Longer than uvicorn would keep them by itself, which is 5 seconds.
+    seconds = 6
+    changed = f"from graph import __main__ as main; main.KEEP_ALIVE_SECONDS = {seconds}; main.app()"
+    program = start_python(data_dir, "-c", changed)
+    address = address_of(program)
+    for method, path, body in (("GET", "/health/live", None), ("POST", "/graphql", '{"query": "{ __typename }"}')):
+        connection = http.client.HTTPConnection(address, timeout=LIMIT_SECONDS)
+        for _ in range(2):
+            began = time.monotonic()
+            connection.request(method, path, body, {"Content-Type": "application/json"})
+            assert connection.getresponse().read()
+        assert connection.sock.recv(1) == b""
+        assert time.monotonic() - began >= seconds
+        connection.close()
+    assert finish(program, signal.SIGTERM) == 0
 
 
 def test_main_second_interrupt_leaves_nothing_behind(data_dir: Path) -> None:
