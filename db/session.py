@@ -110,7 +110,7 @@ def read_engine(
             },
         },
     )
-    event.listen(engine.sync_engine, "do_connect", partial(_attempt, breaker or Breaker("database")))
+    event.listen(engine.sync_engine, "do_connect", partial(_attempt, breaker or Breaker("The database")))
     event.listen(engine.sync_engine, "connect", lambda connection, _: _notice_silence(connection, 3, 1))
     event.listen(engine.sync_engine, "connect", _read_only)
     event.listen(engine.sync_engine, "checkin", _note_idleness)

@@ -275,8 +275,6 @@ class Answers:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.newest.close()
-        if self.shared is not None:
-            await self.shared.close()
 
 
 def _once(answer: Answer) -> Found:

@@ -32,6 +32,7 @@ from graph.gate import Gate, restricted
 from graph.graphiql import STATIC_DIRECTORY, STATIC_URL, graphiql_page
 from graph.health import health, known_revisions, live, ready
 from graph.metrics import Metrics
+from graph.redis_link import RedisLink
 from graph.request_bounds import RequestBounds
 from graph.request_ids import HEADER, RequestIds
 from graph.rest import data, openapi, stats
@@ -82,14 +83,14 @@ def create_app(settings: Settings, url: str) -> Starlette:
 
     Raises ConfigurationError.
     """
-    shared = RedisCache(settings.redis_url) if settings.redis_url else None
+    redis = RedisLink(settings.redis_url) if settings.redis_url else None
+    shared = RedisCache(redis) if redis else None
     documents = Documents(read_documents(settings.documents_file) if settings.documents_file else None, shared)
-    per_minute = settings.query_budget_per_minute
-    budget = Budget(per_minute, settings.redis_url) if per_minute else None
+    budget = Budget(settings.query_budget_per_minute, redis) if settings.query_budget_per_minute else None
     tokens = Tokens(settings)
     watch = Watch(Metrics(), open_tracing(settings.otlp_endpoint))
-    breaker = Breaker("database")
-    breakers = _breakers(breaker, shared)
+    breaker = Breaker("The database")
+    breakers = _breakers(breaker, redis)
     watch.metrics.watch_breakers(breakers)
 
     @asynccontextmanager
@@ -115,8 +116,8 @@ def create_app(settings: Settings, url: str) -> Starlette:
             yield
         finally:
             await app.state.answers.close()
-            if budget is not None:
-                await budget.close()
+            if redis is not None:
+                await redis.close()
             await asyncio.gather(*(_dispose(engine) for engine in (of_version, app.state.engine)))
             await asyncio.to_thread(watch.close)
 
@@ -139,9 +140,9 @@ async def _dispose(engine: AsyncEngine) -> None:
             await engine.dispose()
 
 
-def _breakers(database: Breaker, shared: RedisCache | None) -> dict[str, Callable[[], bool]]:
+def _breakers(database: Breaker, redis: RedisLink | None) -> dict[str, Callable[[], bool]]:
     found: dict[str, Callable[[], bool]] = {"database": lambda: bool(database.opened)}
-    return found if shared is None else found | {"redis": lambda: shared.is_paused}
+    return found if redis is None else found | {"redis": lambda: redis.is_left_alone}
 
 
 def _other_routes() -> list[BaseRoute]:

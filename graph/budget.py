@@ -1,6 +1,5 @@
 """What each caller may ask for in a minute, counted in memory or, for several processes together, in Redis."""
 
-import asyncio
 import logging
 import time
 from collections.abc import Mapping
@@ -13,17 +12,14 @@ from typing import Any
 from limits import RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage, RedisStorage, Storage
 from limits.aio.strategies import FixedWindowRateLimiter
-from redis.asyncio.connection import ConnectionPool
 
-from graph.redis_pool import FAILURES, redis_pool
+from graph.redis_link import RedisLink
 
 logger = logging.getLogger(__name__)
 
 HEADERS = ("RateLimit-Policy", "RateLimit", "Retry-After")
 POLICY = "cost"
 REDIS_TIMEOUT_SECONDS = 0.1
-PAUSE_SECONDS = 5
-"""How long nothing is counted after Redis did not answer."""
 IPV6_SITE_BITS = 64
 """What one customer is given: counted by address, a caller would have as many budgets as it likes."""
 
@@ -59,35 +55,32 @@ class Charge:
 class Budget:
     """The budgets of all callers. When they cannot be counted everyone is let in, since an answer matters more."""
 
-    def __init__(self, per_minute: int, redis_url: str | None) -> None:
-        """Raise ConfigurationError for a Redis URL that is none."""
+    def __init__(self, per_minute: int, redis: RedisLink | None) -> None:
         self._item = RateLimitItemPerMinute(per_minute, namespace="atlas")
-        self._pool = redis_pool(redis_url, REDIS_TIMEOUT_SECONDS) if redis_url else None
-        self._limiter = FixedWindowRateLimiter(_storage(redis_url, self._pool))
+        self._redis = redis
+        self._limiter = FixedWindowRateLimiter(_storage(redis))
         self._per_minute = per_minute
-        self._paused_until = 0.0
+        self._is_counting = True
 
     async def charge(self, caller: str, cost: int) -> Charge | None:
         """Take from a caller's budget unless too little is left; None when that cannot be told."""
-        if time.monotonic() < self._paused_until:
-            return None
-        try:
-            async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
-                # A refused charge takes nothing, so that something smaller may still pass.
-                is_allowed = await self._limiter.test(self._item, caller, cost=cost)
-                if is_allowed:
-                    await self._limiter.hit(self._item, caller, cost=cost)
-                left = await self._limiter.get_window_stats(self._item, caller)
-        except FAILURES as error:
-            self._paused_until = time.monotonic() + PAUSE_SECONDS
-            logger.warning("budgets cannot be counted, everyone is let in for %s s: %s", PAUSE_SECONDS, error)
-            return None
-        return Charge(is_allowed, max(left.remaining, 0), left.reset_time, self._per_minute)
+        if self._redis is None:
+            return await self._charge(caller, cost)
+        found: Charge | None = await self._redis.ask(
+            lambda: self._charge(caller, cost), None, timeout_seconds=REDIS_TIMEOUT_SECONDS
+        )
+        if self._is_counting and found is None:
+            logger.warning("budgets cannot be counted, everyone is let in")
+        self._is_counting = found is not None
+        return found
 
-    async def close(self) -> None:
-        """Close the connections."""
-        if self._pool is not None:
-            await self._pool.aclose()
+    async def _charge(self, caller: str, cost: int) -> Charge:
+        # A refused charge takes nothing, so that something smaller may still pass.
+        is_allowed = await self._limiter.test(self._item, caller, cost=cost)
+        if is_allowed:
+            await self._limiter.hit(self._item, caller, cost=cost)
+        left = await self._limiter.get_window_stats(self._item, caller)
+        return Charge(is_allowed, max(left.remaining, 0), left.reset_time, self._per_minute)
 
 
 def network_of(address: str) -> str:
@@ -102,9 +95,9 @@ def network_of(address: str) -> str:
     return str(found)
 
 
-def _storage(url: str | None, pool: ConnectionPool | None) -> Storage:
-    if url is None or pool is None:
+def _storage(redis: RedisLink | None) -> Storage:
+    if redis is None:
         return MemoryStorage()
-    # The pool has the address; of this one only the scheme is read.
-    options: Any = {"connection_pool": pool}
-    return RedisStorage(f"async+{url}", implementation="redispy", key_prefix="atlas", **options)
+    # The pool has the address.
+    options: Any = {"connection_pool": redis.pool}
+    return RedisStorage("async+redis://", implementation="redispy", key_prefix="atlas", **options)

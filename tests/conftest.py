@@ -17,7 +17,7 @@ from db.migrations import upgrade
 from db.session import write_engine
 from db.settings import Settings
 from etl import rest_client
-from graph import shared_cache
+from graph import redis_link
 from graph.schema import build
 from tests import oxigraph, small_graph, small_records, wikidata_facts, wikidata_rdf
 from tests.client import COMPILING, Client, serving
@@ -121,7 +121,7 @@ def impatient_client(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def patient_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for Redis as long as a busy machine may need: what is tested is not the time-out."""
-    monkeypatch.setattr(shared_cache, "TIMEOUT_SECONDS", 5)
+    monkeypatch.setattr(redis_link, "TIMEOUT_SECONDS", 5)
 
 
 @pytest.fixture(scope="session")

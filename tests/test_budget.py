@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 from db.errors import ConfigurationError
 from graph.budget import HEADERS, Budget, network_of
 from graph.limits import MAX_COST, REFUSED_COST
+from graph.redis_link import RedisLink
 from tests.client import Client, serving
 from tests.redis_server import redis_server
 
@@ -111,23 +113,50 @@ async def test_callers_have_budgets_of_their_own() -> None:
 
 async def test_processes_share_a_budget_by_redis(tmp_path: Path) -> None:
     async with redis_server(tmp_path) as server:
-        budgets = [Budget(10, server.url), Budget(10, server.url)]
-        charges = [await budget.charge("a", 6) for budget in budgets]
-        for budget in budgets:
-            await budget.close()
+        links = [RedisLink(server.url), RedisLink(server.url)]
+        charges = [await Budget(10, link).charge("a", 6) for link in links]
+        for link in links:
+            await link.close()
     assert [charge and (charge.is_allowed, charge.remaining) for charge in charges] == [(True, 4), (False, 4)]
 
 
 async def test_budgets_that_cannot_be_counted_let_everyone_in(caplog: pytest.LogCaptureFixture) -> None:
-    budget = Budget(10, "redis://127.0.0.1:1/0")
+    link = RedisLink("redis://127.0.0.1:1/0")
+    budget = Budget(10, link)
     assert [await budget.charge("a", 60) for _ in range(3)] == [None] * 3
-    await budget.close()
+    await link.close()
+    assert caplog.text.count("budgets cannot be counted") == 1
+    assert caplog.text.count("Redis is left alone until it answers again") == 1
+
+
+@pytest.mark.usefixtures("patient_cache")
+async def test_budgets_and_answers_leave_a_redis_alone_together(
+    sample_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with (
+        redis_server(tmp_path) as server,
+        serving(sample_url, redis_url=server.url, query_budget_per_minute=BUDGET) as client,
+    ):
+        assert "ratelimit" in (await send(client, VERSION)).headers
+        await server.kill()
+        for _ in range(3):
+            answer = await send(client, VERSION)
+            assert (answer.status_code, "ratelimit" in answer.headers) == (200, False)
+        assert (await client.http.get("/health/ready")).json()["breakers"]["redis"] == "open"
+        await server.start()
+        for _ in range(200):
+            if "ratelimit" in (await send(client, VERSION)).headers:
+                break
+            await asyncio.sleep(0.05)
+        assert (await client.http.get("/health/ready")).json()["breakers"]["redis"] == "closed"
+    assert caplog.text.count("Redis is left alone until it answers again") == 1
+    assert caplog.text.count("Redis answers again") == 1
     assert caplog.text.count("budgets cannot be counted") == 1
 
 
 def test_redis_that_is_none_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="REDIS_URL cannot be read"):
-        Budget(10, "redis://127.0.0.1:x/0")
+        RedisLink("redis://127.0.0.1:x/0")
 
 
 @pytest.mark.parametrize(

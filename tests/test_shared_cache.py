@@ -7,10 +7,12 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from db.breaker import MAX_FAILURES, PAUSE_SECONDS
 from db.errors import ConfigurationError
 from graph.answering import Level
 from graph.cache import LASTING_SECONDS, Answer
-from graph.shared_cache import LOCK_MILLISECONDS, MAX_TIMEOUTS, PAUSE_SECONDS, TIMEOUT_SECONDS, RedisCache
+from graph.redis_link import TIMEOUT_SECONDS, RedisLink
+from graph.shared_cache import LOCK_MILLISECONDS, RedisCache
 from tests.client import Client, serving
 from tests.redis_server import RedisServer, redis_server, way_to
 
@@ -101,23 +103,23 @@ async def test_redis_that_hangs_costs_no_answer(sample_url: str, tmp_path: Path)
     async with redis_server(tmp_path) as server, serving(sample_url, redis_url=server.url) as client:
         assert await client.ask(NAME) == ANSWER
         server.hang()
-        for _ in range(MAX_TIMEOUTS + 1):
+        for _ in range(MAX_FAILURES + 1):
             assert await asyncio.wait_for(ask_anew(client), 5) == ANSWER
-        await settled(lambda: client.app.state.answers.shared.is_paused)
+        await settled(lambda: client.app.state.answers.shared.link.is_left_alone)
 
 
 @pytest.mark.usefixtures("patient_cache")
 async def test_redis_that_was_killed_is_used_again_when_it_is_back(sample_url: str, tmp_path: Path) -> None:
     async with redis_server(tmp_path) as server, serving(sample_url, redis_url=server.url) as client:
-        shared = client.app.state.answers.shared
+        link = client.app.state.answers.shared.link
         assert await client.ask(NAME) == ANSWER
         await server.kill()
         assert await ask_anew(client) == ANSWER
-        assert shared.is_paused
+        assert link.is_left_alone
         await server.start()
         await asyncio.sleep(PAUSE_SECONDS)
         assert await ask_anew(client) == ANSWER
-        await settled(lambda: not shared.is_paused)
+        await settled(lambda: not link.is_left_alone)
         assert await ask_anew(client) == ANSWER
         await kept_in(server)
 
@@ -128,20 +130,20 @@ async def test_redis_that_is_slow_or_cut_is_left_alone(sample_url: str, tmp_path
         way_to(server) as (way, url),
         serving(sample_url, redis_url=url) as client,
     ):
-        shared = client.app.state.answers.shared
+        link = client.app.state.answers.shared.link
         assert await client.ask(NAME) == ANSWER
         way.delay_seconds = TIMEOUT_SECONDS * 3
-        for _ in range(MAX_TIMEOUTS):
+        for _ in range(MAX_FAILURES):
             assert await ask_anew(client) == ANSWER
-        await settled(lambda: shared.is_paused)
+        await settled(lambda: link.is_left_alone)
         # It answers the probe, but as slowly.
         await asyncio.sleep(PAUSE_SECONDS)
         assert await ask_anew(client) == ANSWER
-        assert shared.is_paused
+        assert link.is_left_alone
         way.delay_seconds = 0
         await asyncio.sleep(2 * PAUSE_SECONDS)
         assert await ask_anew(client) == ANSWER
-        await settled(lambda: not shared.is_paused)
+        await settled(lambda: not link.is_left_alone)
         way.cut()
         assert await ask_anew(client) == ANSWER
 
@@ -163,13 +165,13 @@ async def test_databases_of_one_redis_do_not_share_answers(
 @pytest.mark.usefixtures("patient_cache")
 async def test_strange_value_in_redis_is_no_answer(sample_url: str, tmp_path: Path, value: bytes) -> None:
     async with redis_server(tmp_path) as server:
-        shared = RedisCache(server.url)
+        shared = RedisCache(RedisLink(server.url))
         async with Redis.from_url(server.url) as redis:
             await redis.set("atlas:1:v:k", value)
         assert await shared.answer("k", "v") is None
-        await shared.close()
+        await shared.link.close()
 
 
 def test_bad_redis_url_is_told() -> None:
     with pytest.raises(ConfigurationError, match="REDIS_URL"):
-        RedisCache("nonsense")
+        RedisLink("nonsense")
