@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator
 from itertools import pairwise
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import BigInteger, insert, literal, select
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db import traversal
@@ -12,7 +13,7 @@ from db.models.atlas import Dataset, Influence, Kind, RelationshipType
 from db.models.base import Base
 from db.models.operations import EtlRun
 from db.session import ReadSession, read_engine, write_engine
-from db.traversal import Cut, PathLimitError, Walk, edges_among, shortest_path, walk
+from db.traversal import Cut, LinkRows, Links, PathLimitError, Walk, edges_among, shortest_path, walk
 from tests.conftest import Clone
 from tests.small_graph import TERMS
 
@@ -154,3 +155,17 @@ async def test_edges_beyond_the_bound_are_told(session: ReadSession, monkeypatch
     nodes = range((GRAPHS - 1) * 100, GRAPHS * 100)
     found, has_more = await edges_among(session, nodes, TYPES)
     assert (len(found), has_more) == (2, True)
+
+
+@pytest.mark.parametrize(("kind", "share"), [(None, 1), (Kind.AGENT, 1), (Kind.WORK, 0)])
+async def test_links_are_the_edges_with_both_ends(session: ReadSession, kind: Kind | None, share: int) -> None:
+    edges = random_edges(GRAPHS - 1)
+    nodes = sorted({node for source, _, target in edges for node in (source, target)})[:8]
+    among = [(one, way, two) for one, way, two in edges if {one, two} <= set(nodes) and way is TYPES[0]]
+    expected = [(f"Q{one}", way, f"Q{two}") for one, way, two in sorted(among, key=lambda edge: edge[::-1])] * share
+    # More end at the nodes than begin at them, too: to count those is not enough.
+    for most in (len(among) - 1, len(among)):
+        links = LinkRows({"all_ids": literal(nodes, ARRAY(BigInteger))}, Links(TYPES[0], kind), most)
+        rows = await session.rows(links.select(["source_key", "type", "target_key"]))
+        assert [tuple(row) for row in rows] == expected[:most]
+        assert await session.scalar(select(links.has_more())) is (len(expected) > most)
