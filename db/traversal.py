@@ -13,7 +13,6 @@ from sqlalchemy import (
     Select,
     Text,
     TextualSelect,
-    and_,
     any_,
     bindparam,
     case,
@@ -27,6 +26,7 @@ from sqlalchemy import (
     true,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
+from sqlalchemy.sql.elements import Grouping
 from sqlalchemy.types import TypeEngine
 
 from db.lookups import INFLUENCE, EntityKey, Link, edge_columns, entity_row, is_any, literal_of
@@ -129,15 +129,18 @@ class Reach:
 
     def outcome(self) -> Select[*tuple[Any, ...]]:
         """Select one row: the nodes' `ids` and `depths` in order, and whether `first` or `max_depth` cut the walk."""
-        visits = self.visits().subquery("visit")
-        number = func.row_number().over(order_by=(visits.c.depth, visits.c.id)).label("n")
-        step = select(visits.c.depth, visits.c.id, number).subquery("step")
+        visit = self.visits().subquery("visit")
         first, max_depth = bound(self.first, Integer()), bound(self.max_depth, Integer())
-        is_inside = step.c.depth <= max_depth
-        kept = and_(is_inside, step.c.n <= first)
+        is_inside = visit.c.depth <= max_depth
+
+        def kept(column: ColumnElement[int]) -> ColumnElement[Any]:
+            # Those inside are the first of all: a slice costs less than numbers.
+            listed = func.array_agg(aggregate_order_by(column, visit.c.depth, visit.c.id), type_=ARRAY(column.type))
+            return Grouping(listed.filter(is_inside))[1:first]
+
         return select(
-            func.array_agg(aggregate_order_by(step.c.id, step.c.n)).filter(kept).label("ids"),
-            func.array_agg(aggregate_order_by(step.c.depth, step.c.n)).filter(kept).label("depths"),
+            kept(visit.c.id).label("ids"),
+            kept(visit.c.depth).label("depths"),
             (func.count().filter(is_inside) > first).label("is_cut_by_first"),
             (func.count().filter(~is_inside) > 0).label("is_cut_by_depth"),
         )
