@@ -7,12 +7,16 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import orjson
 
-from etl.files import File
 from etl.packing import BROKEN, Codec, Unpacker, codec_of
 from etl.source import SourceError
+
+if TYPE_CHECKING:
+    # Importing it would have every worker import an HTTP client, a fifth of its start.
+    from etl.files import File
 
 CHUNK_BYTES = 8 << 20
 LONGEST_LINE_BYTES = 256 << 20
@@ -54,7 +58,7 @@ class Layout:
     digest: str
 
 
-async def sniff(file: File, digest_bytes: int | None = None) -> tuple[Layout, int]:
+async def sniff(file: "File", digest_bytes: int | None = None) -> tuple[Layout, int]:
     """Look at a file's first bytes; returns its layout and the number of bytes the digest covers; raises SourceError.
 
     A file that goes on from where it was cut has the same digest over as many bytes.
@@ -72,7 +76,7 @@ async def sniff(file: File, digest_bytes: int | None = None) -> tuple[Layout, in
     return Layout(codec, form, hashlib.blake2b(head, digest_size=8).hexdigest()), len(head)
 
 
-def _first(codec: Codec | None, head: bytes, file: File) -> bytes:
+def _first(codec: Codec | None, head: bytes, file: "File") -> bytes:
     if codec is None:
         return head
     try:
@@ -82,7 +86,7 @@ def _first(codec: Codec | None, head: bytes, file: File) -> bytes:
 
 
 async def read_chunks(
-    file: File, layout: Layout, offset: int = 0, chunk_bytes: int | None = None
+    file: "File", layout: Layout, offset: int = 0, chunk_bytes: int | None = None
 ) -> AsyncGenerator[Chunk, None]:
     """Yield a file's lines from an offset in the unpacked file on, which must be that of a line.
 
@@ -105,13 +109,13 @@ async def read_chunks(
     _check_end(layout, tail, file)
 
 
-def _check_end(layout: Layout, tail: bytes, file: File) -> None:
+def _check_end(layout: Layout, tail: bytes, file: "File") -> None:
     if layout.form is Form.ARRAY and not tail.rstrip().endswith(b"]"):
         raise SourceError(f"{file.name} is cut: its array of entities has no end")
 
 
 async def _whole_lines(
-    content: AsyncIterator[bytes], offset: int, chunk_bytes: int, file: File
+    content: AsyncIterator[bytes], offset: int, chunk_bytes: int, file: "File"
 ) -> AsyncIterator[Chunk]:
     parts: list[bytes] = []
     size = 0
@@ -133,7 +137,7 @@ async def _whole_lines(
         yield Chunk(offset, b"".join(parts))
 
 
-async def _content(file: File, layout: Layout, skip: int) -> AsyncGenerator[bytes, None]:
+async def _content(file: "File", layout: Layout, skip: int) -> AsyncGenerator[bytes, None]:
     """Yield a file's unpacked bytes, from an offset on."""
     if layout.form is Form.DOCUMENT:
         lines = await _document_lines(file, layout)
@@ -150,7 +154,7 @@ async def _content(file: File, layout: Layout, skip: int) -> AsyncGenerator[byte
                 skip = max(0, skip - len(piece))
 
 
-async def _unpacked(file: File, codec: Codec) -> AsyncGenerator[bytes, None]:
+async def _unpacked(file: "File", codec: Codec) -> AsyncGenerator[bytes, None]:
     """Yield what one packed stream or several in a row hold; raises SourceError when the last is cut or broken."""
     unpacker = Unpacker(file.name, codec, _INFLATED_BYTES)
     async with aclosing(file.blocks()) as blocks:
@@ -161,7 +165,7 @@ async def _unpacked(file: File, codec: Codec) -> AsyncGenerator[bytes, None]:
     unpacker.finish()
 
 
-async def _document_lines(file: File, layout: Layout) -> bytes:
+async def _document_lines(file: "File", layout: Layout) -> bytes:
     parts, size = [], 0
     source = _unpacked(file, layout.codec) if layout.codec else file.blocks()
     async with aclosing(source) as pieces:

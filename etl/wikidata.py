@@ -157,14 +157,15 @@ def kind_of(item: Item) -> Kind:
     subclass of something is a concept; an instance of a group is an agent; an instance of a class of works, or what
     has an author, creator or publication date, is a work; all else is a concept.
     """
-    classes = set(item.links.get(INSTANCE_OF, ()))
-    if classes & BEINGS or OCCUPATION in item.links or BIRTH in item.times or DEATH in item.times:
+    links, times = item.links, item.times
+    classes = links.get(INSTANCE_OF, ())
+    if not BEINGS.isdisjoint(classes) or OCCUPATION in links or BIRTH in times or DEATH in times:
         return Kind.AGENT
-    if SUBCLASS_OF in item.links:
+    if SUBCLASS_OF in links:
         return Kind.CONCEPT
-    if classes & GROUPS:
+    if not GROUPS.isdisjoint(classes):
         return Kind.AGENT
-    if classes & WORK_CLASSES or PUBLICATION in item.times or any(p in item.links for p in AUTHOR_PROPERTIES):
+    if not WORK_CLASSES.isdisjoint(classes) or PUBLICATION in times or any(p in links for p in AUTHOR_PROPERTIES):
         return Kind.WORK
     return Kind.CONCEPT
 
