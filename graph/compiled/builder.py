@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import count
+from itertools import count, takewhile
 from typing import Any
 
 from sqlalchemy import (
@@ -27,7 +27,18 @@ from sqlalchemy.sql.elements import Grouping
 from db.rows import Ordered, Rows, Slot, bound, keys_of, ordered_by
 from graph.compiled.mapping import Listed, NotCompilableError, One, Page, Part, Plain, Row, Value, Walked
 from graph.compiled.selection import TYPE_NAMES, Field, Selection
-from graph.compiled.texts import NULL, Columns, Pieces, constant, first_text, joined, list_text, object_text, value_text
+from graph.compiled.texts import (
+    EMPTY,
+    NULL,
+    Columns,
+    Pieces,
+    constant,
+    first_text,
+    joined,
+    list_text,
+    members_text,
+    value_text,
+)
 
 MAX_EXPANDED = 400
 """How many fields a statement may have, after fragments are spread."""
@@ -91,11 +102,15 @@ class Builder:
             name: [(key, self._field(level, row, one, selection)) for key, one in fields.items()]
             for name, fields in selection.by_type.items()
         }
-        first, *others = variants.values()
-        if all([id(one) for _, one in first] == [id(one) for _, one in other] for other in others):
-            return object_text(dict(first))
-        texts = {name: joined(object_text(dict(members))) for name, members in variants.items()}
-        return [case(*((row["kind"] == _kind(name), text) for name, text in texts.items()), else_=NULL)]
+        alike = takewhile(lambda one: len({id(text) for _, text in one}) == 1, zip(*variants.values(), strict=False))
+        shared = [first for first, *_ in alike]
+        # What begins all variants is written once: a statement must not grow by the number of types at every level.
+        own = [
+            (row["kind"] == _kind(name), joined(members_text(members[len(shared) :], is_first=not shared)))
+            for name, members in variants.items()
+            if len(members) > len(shared)
+        ]
+        return ["{", *members_text(shared), *([case(*own, else_=EMPTY)] if own else []), "}"]
 
     def _field(self, level: _Level, row: Row, one: Field, within: Selection) -> Pieces:
         if id(one) not in level.made:
@@ -202,7 +217,7 @@ class Builder:
                 info = Row(_page_info(page, rows, mapping, request))
                 made = self._object(_Level((), level.joins), info, part.selection)
             shown[key] = made
-        return object_text(shown)
+        return ["{", *members_text(list(shown.items())), "}"]
 
     def _page_columns(
         self, level: _Level, source: _Source, one: Field, mapping: Page, has_info: bool

@@ -4,7 +4,7 @@ A text is a sequence of pieces: constants, and expressions of text that are neve
 joined makes all of it null.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import reduce
 from itertools import groupby
 from typing import Any
@@ -25,7 +25,7 @@ def constant(value: str) -> ColumnElement[Any]:
     return literal_column(f"'{value}'::text", Text)
 
 
-COMMA, NULL = constant(","), constant("null")
+COMMA, EMPTY, NULL = (constant(one) for one in (",", "", "null"))
 
 
 def value_text(column: ColumnElement[Any]) -> Pieces:
@@ -39,10 +39,13 @@ def value_text(column: ColumnElement[Any]) -> Pieces:
     return [func.coalesce(made, NULL)]
 
 
-def object_text(members: Mapping[str, Pieces]) -> Pieces:
-    """Return the JSON of an object of the JSON of its members; GraphQL's grammar keeps names to letters and digits."""
-    named = [piece for key, pieces in members.items() for piece in (f',"{key}":', *pieces)]
-    return ["{" + str(named[0]).removeprefix(","), *named[1:], "}"] if named else ["{}"]
+def members_text(members: Sequence[tuple[str, Pieces]], *, is_first: bool = True) -> Pieces:
+    """Return what stands between an object's braces, of the JSON of its members; with a comma before unless first.
+
+    GraphQL's grammar keeps their names to letters and digits.
+    """
+    pieces = [piece for key, value in members for piece in (f',"{key}":', *value)]
+    return [str(pieces[0]).removeprefix(","), *pieces[1:]] if pieces and is_first else pieces
 
 
 def list_text(entry: Pieces, order: Columns, condition: ColumnElement[bool] | None = None) -> ColumnElement[Any]:
@@ -58,7 +61,7 @@ def first_text(entry: Pieces, order: Columns, size: ColumnElement[Any]) -> Colum
 
 
 def _in_brackets(entries: ColumnElement[Any]) -> ColumnElement[Any]:
-    return joined(["[", func.coalesce(entries, constant("")), "]"])
+    return joined(["[", func.coalesce(entries, EMPTY), "]"])
 
 
 def joined(pieces: Pieces) -> ColumnElement[Any]:
