@@ -32,8 +32,9 @@ SYSTEM_USER = "pgserver"
 # Recovery replays at most about max_wal_size of log: minutes on a slow disk.
 START_LIMIT_SECONDS = 600
 # Nothing is replicated, so indexes that are built need no log; with the usual 1 GB of log the pages of a big load would
-# be written several times.
-SERVER_SETTINGS = ("wal_level=minimal", "max_wal_senders=0", "max_wal_size=4GB")
+# be written several times. What is read is nearly always in the system's memory: to have it fetched by a process of its
+# own, as is usual from PostgreSQL 18 on, takes a tenth more processor time.
+SERVER_SETTINGS = ("wal_level=minimal", "max_wal_senders=0", "max_wal_size=4GB", "io_method=sync")
 ORPHAN_LIMIT_SECONDS = 30
 # The shortest limit is that of macOS: 104 bytes with the closing zero.
 SOCKET_PATH_BYTES = 103

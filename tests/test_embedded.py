@@ -76,7 +76,11 @@ def stop(program: subprocess.Popen[str], number: int = signal.SIGTERM) -> int:
 def servers(data_dir: Path) -> list[psutil.Process]:
     found = psutil.process_iter(["name", "cmdline"])
     directory = str(data_dir / "postgresql")
-    return [process for process in found if process.info["name"] == "postgres" and directory in process.info["cmdline"]]
+    return [
+        process
+        for process in found
+        if process.info["name"] == "postgres" and directory in (process.info["cmdline"] or ())
+    ]
 
 
 def is_stopped(data_dir: Path) -> bool:
