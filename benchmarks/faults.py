@@ -1,7 +1,8 @@
 """What clients see when PostgreSQL or Redis fails, and how soon all is well again: `python -m benchmarks.faults`.
 
 Starts PostgreSQL, Redis and the server (`python -m graph`) on loopback, each dependency behind a network that fails as
-told, and writes the table of docs/faults.md.
+told, and writes the tables of docs/faults.md. What Redis costs is told by two further servers that count budgets, one
+with Redis and one without.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import httpx
@@ -26,7 +28,14 @@ from tests.redis_server import RedisServer, redis_server
 DOCS = Path(__file__).parent.parent / "docs" / "faults.md"
 BEGIN, END = "<!-- begin: python -m benchmarks.faults -->", "<!-- end -->"
 FAULT_SECONDS = 6.0
+COST_SECONDS, COST_TRIES = 2.0, 5
+BUDGET = 1_000_000_000
 RECOVERY_LIMIT_SECONDS = 30.0
+
+WHAT_REDIS_COSTS = """\
+What Redis costs, with budgets counted there too: one request at a time, compiled, executed, kept and REST in turn, each
+asked of a server with Redis and then of one without. Each fault is tried five times; these are the middle ones of the
+five longest waits."""
 
 ROADMAP = 'query Roadmap($first: Int) { knowledgeRoadmap(conceptId: "metacademy:bayes_rule", first: $first) { depth } }'
 KEPT = '{ figureDetail(id: "Q868") { name } }'
@@ -39,6 +48,8 @@ class Site:
     """A server and what it stands on."""
 
     http: httpx.AsyncClient
+    with_redis: httpx.AsyncClient
+    without_redis: httpx.AsyncClient
     database: Postgres
     database_network: Network
     redis: RedisServer
@@ -163,6 +174,39 @@ async def try_fault(
     return found, await recovery(site.http)
 
 
+async def try_cost(site: Site, begin: Callable[[], Any], end: Callable[[], Any]) -> list[float]:
+    """Return the longest wait in seconds with Redis, without, and the largest difference between two of a pair.
+
+    One request is asked at a time: of the server that has Redis, then of the other.
+    """
+    asked = [KINDS[name] for name in ("compiled", "executed", "kept", "REST")]
+    servers = site.with_redis, site.without_redis
+    for _ in range(5):
+        for ask in asked:
+            for http in servers:
+                assert await observe(http, ask, Seen()) == "200"
+    await _call(begin)
+    began = time.perf_counter()
+    longest = [0.0, 0.0, 0.0]
+    while time.perf_counter() - began < COST_SECONDS:
+        for ask in asked:
+            pair = [Seen(), Seen()]
+            for http, seen in zip(servers, pair, strict=True):
+                assert await observe(http, ask, seen) == "200"
+            waits = [seen.longest_seconds for seen in pair]
+            longest = list(map(max, longest, [*waits, waits[0] - waits[1]]))
+        await asyncio.sleep(0.02)
+    await _call(end)
+    # Until Redis is used again: left alone, it would cost the next try nothing.
+    began = time.perf_counter()
+    while time.perf_counter() - began < RECOVERY_LIMIT_SECONDS:
+        await ask_executed(site.with_redis)
+        if (await ask_ready(site.with_redis)).json()["breakers"]["redis"] == "closed":
+            return longest
+        await asyncio.sleep(0.05)
+    raise RuntimeError("Redis is not used again")
+
+
 async def _call(function: Callable[[], Any]) -> None:
     if asyncio.iscoroutinefunction(function):
         await function()
@@ -212,15 +256,16 @@ async def a_site() -> AsyncIterator[Site]:
     ):
         async with redis_server(Path(directory)) as redis:
             with between(redis.port) as to_redis:
-                environment = {"DATABASE_URL": database.url(to_database.port), "ATLAS_PORT": "0"}
-                environment |= {"REDIS_URL": f"redis://127.0.0.1:{to_redis.port}/0"}
-                async with a_server(environment) as address, httpx.AsyncClient(base_url=address, timeout=30) as http:
-                    yield Site(http, database, to_database, redis, to_redis)
+                to_all = {"DATABASE_URL": database.url(to_database.port), "ATLAS_PORT": "0"}
+                shared = to_all | {"REDIS_URL": f"redis://127.0.0.1:{to_redis.port}/0"}
+                budget = {"ATLAS_QUERY_BUDGET_PER_MINUTE": str(BUDGET)}
+                async with a_server(shared) as http, a_server(shared | budget) as one, a_server(to_all | budget) as two:
+                    yield Site(http, one, two, database, to_database, redis, to_redis)
 
 
 @asynccontextmanager
-async def a_server(environment: dict[str, str]) -> AsyncIterator[str]:
-    """Run `python -m graph`; yields its address."""
+async def a_server(environment: dict[str, str]) -> AsyncIterator[httpx.AsyncClient]:
+    """Run `python -m graph`; yields a client of it."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -233,7 +278,8 @@ async def a_server(environment: dict[str, str]) -> AsyncIterator[str]:
     try:
         while line := (await process.stdout.readline()).decode():
             if found := re.search(r"(http://\S+)/health", line):
-                yield found[1]
+                async with httpx.AsyncClient(base_url=found[1], timeout=30) as http:
+                    yield http
                 return
         raise RuntimeError("the server did not start")
     finally:
@@ -245,6 +291,10 @@ async def main() -> None:
     """Try all faults."""
     wanted = sys.argv[1:]
     lines = [f"| fault | of | {' | '.join(KINDS)} | all is well again after |", "|" + "---|" * (len(KINDS) + 3)]
+    costs = [
+        "| fault of Redis | longest wait with it | without | largest difference of a pair |",
+        "|---|---:|---:|---:|",
+    ]
     async with a_site() as site:
         for (fault, component), (begin, end, seconds) in faults(site).items():
             if wanted and not any(one in f"{fault} {component}" for one in wanted):
@@ -253,7 +303,13 @@ async def main() -> None:
             cells = " | ".join(str(seen) for seen in found.values())
             lines.append(f"| {fault} | {component} | {cells} | {recovered:.1f} s |")
             print(lines[-1], flush=True)
+            if component != "PostgreSQL":
+                tries = [await try_cost(site, begin, end) for _ in range(COST_TRIES)]
+                waits = [median(waits) for waits in zip(*tries, strict=True)]
+                costs.append(f"| {fault} | {' | '.join(f'{one * 1000:.0f} ms' for one in waits)} |")
+                print(costs[-1], flush=True)
     if not wanted:
+        lines += ["", WHAT_REDIS_COSTS, "", *costs]
         text = DOCS.read_text(encoding="utf-8")
         before, rest = text.split(BEGIN)
         DOCS.write_text(f"{before}{BEGIN}\n\n" + "\n".join(lines) + f"\n\n{END}{rest.split(END)[1]}", encoding="utf-8")
