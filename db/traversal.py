@@ -182,10 +182,12 @@ def reached_rows(outcome: Columns, kind: Kind | None = None) -> Rows:
     node = func.unnest(outcome["ids"], outcome["depths"]).table_valued(
         column("id", BigInteger), column("depth", Integer), with_ordinality="place"
     )
-    node, entity = node.render_derived(), ENTITY.alias()
-    conditions = [] if kind is None else [entity.c.kind == literal_of(kind)]
-    columns = {**columns_of(entity), "depth": node.c.depth}
-    return Rows(columns, node.join(entity, entity.c.id == node.c.id), conditions, (node.c.place,))
+    node, conditions = node.render_derived(), [] if kind is None else [ENTITY.c.kind == literal_of(kind)]
+    entity = select(*columns_of(ENTITY).values()).where(ENTITY.c.id == any_(outcome["ids"]), *conditions).subquery()
+    # Hashed, whatever the planner expects: to read them together costs less than one by one. See LinkRows.
+    joined = node.join(entity, entity.c.id == node.c.id, full=True)
+    is_both = func.num_nonnulls(node.c.place, entity.c.id) == literal_column("2", Integer)
+    return Rows({**columns_of(entity), "depth": node.c.depth}, joined, [is_both], (node.c.place,))
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,6 +106,12 @@ async def test_page_of_a_hub_reads_a_page(large: Client) -> None:
         assert most_rows(plan, "influence") <= 21
 
 
+async def test_page_is_neither_sorted_nor_numbered(large: Client) -> None:
+    document = "{ entities(orderBy: ID_DESC, first: 50) { edges { node { id name } } pageInfo { endCursor } } }"
+    for plan in await plans(large, document):
+        assert not {"Sort", "WindowAgg"} & {node["Node Type"] for node in nodes(plan)}
+
+
 def most_rows(plan: Any, table: str) -> float:
     """Return the most rows of a table that a node of a plan gave or passed over, in all of its loops."""
     read = [node for node in nodes(plan) if node.get("Relation Name") == table]
