@@ -250,9 +250,11 @@ def entity_row(key: "EntityKey") -> Rows:
 
 def entity_rows(keys: "EntityKeys") -> Rows:
     """Return a row for each of several ids, in their order; its columns are null where there is no such entity."""
-    asked = func.unnest(bound_list(keys.ids, BigInteger()), bound_list(keys.keys, Text())).table_valued(
-        column("id", BigInteger), column("key", Text), with_ordinality="place"
-    )
+    # Behind a SELECT the planner does not see how many there are: for few it would plan anew each time, which is dear.
+    lists = [
+        select(one).scalar_subquery() for one in (bound_list(keys.ids, BigInteger()), bound_list(keys.keys, Text()))
+    ]
+    asked = func.unnest(*lists).table_valued(column("id", BigInteger), column("key", Text), with_ordinality="place")
     asked, entity = asked.render_derived(), ENTITY.alias()
     is_same = (entity.c.id == asked.c.id) & (entity.c.key == asked.c.key)
     return Rows(columns_of(entity), asked.outerjoin(entity, is_same), (), (asked.c.place,))
