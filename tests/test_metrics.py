@@ -172,6 +172,19 @@ def test_names_of_operations_are_bounded() -> None:
     assert sample("atlas_operations_total", {"operation": "good0", "outcome": "ok"}) == 1
 
 
+def test_buckets_are_cumulative_and_hold_their_bounds() -> None:
+    measured = Metrics()
+    for seconds in (0.001, 0.005, 0.006, 60):
+        measured.count_operation(None, "ok", seconds)
+    sample = measured.registry.get_sample_value
+    found = [
+        sample("atlas_operation_seconds_bucket", {"operation": UNNAMED, "le": bound})
+        for bound in ("0.001", "0.0025", "0.005", "0.01", "10.0", "+Inf")
+    ]
+    assert found == [1, 1, 2, 3, 3, 4]
+    assert sample("atlas_operation_seconds_sum", {"operation": UNNAMED}) == pytest.approx(60.012)
+
+
 def test_applications_do_not_share_metrics() -> None:
     one, other = Metrics(), Metrics()
     one.count_operation(None, "ok", 0.1)
