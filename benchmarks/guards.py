@@ -3,9 +3,10 @@
     uv run python -m benchmarks.guards
     uv run python -m benchmarks.guards --directory /somewhere --rounds 50
 
-The shapes are those of `benchmarks.serving`, over the small graph, sent over loopback from another
-thread; every answer is computed, then every answer is one that is kept. Rounds with and without take turns with the
-same requests, and the median of their differences is told. "Without" leaves out the bounds of the server's protocol and
+The shapes are those of `benchmarks.serving`, over the small graph, sent over loopback from another thread, on several
+connections at a time, so that the server does not fall asleep between them; every answer is computed, then every answer
+is one that is kept. Rounds with and without take turns with the same requests, and the median of their differences is
+told, with the half of them that is around it. "Without" leaves out the bounds of the server's protocol and
 of a request, those of a document and its variables, what an operation costs, and all that metrics need. The parser has
 bounds of its own, and so has PostgreSQL: those stay.
 """
@@ -20,7 +21,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import cycle, islice
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from typing import Any
 from unittest.mock import patch
 
@@ -45,8 +46,9 @@ from graph.metrics import Metrics
 from graph.schema import build
 from graph.watch import OK, Watch
 
-REQUESTS = 200
+REQUESTS = 192
 """Of a round: many, since the interpreter runs code slowly that has not run for a while."""
+CONNECTIONS = 16
 KEPT = 40
 """How many answers are asked for that are kept."""
 LENGTH = re.compile(rb"content-length: (\d+)")
@@ -94,8 +96,8 @@ class Unbounded(BoundedProtocol):
 
 
 @asynccontextmanager
-async def served(url: str, answers: type[Answers], *, is_guarded: bool) -> AsyncIterator[socket.socket]:
-    """Serve the application, as it is or without its guards, in the block; yields a connection to it."""
+async def served(url: str, answers: type[Answers], *, is_guarded: bool) -> AsyncIterator[list[socket.socket]]:
+    """Serve the application, as it is or without its guards, in the block; yields connections to it."""
     parts: dict[str, Any] = {"Answers": answers}
     if not is_guarded:
         parts = {"Answers": type("Uncounted", (answers,), {"_count": _nothing}), "schema": build()}
@@ -109,23 +111,38 @@ async def served(url: str, answers: type[Answers], *, is_guarded: bool) -> Async
         kind, state = BoundedProtocol if is_guarded else Unbounded, ServerState()
         loop = asyncio.get_running_loop()
         server = await loop.create_server(lambda: kind(config, state, {}), "127.0.0.1", 0)
-        yield stack.enter_context(socket.create_connection(server.sockets[0].getsockname()))
+        address = server.sockets[0].getsockname()
+        yield [stack.enter_context(socket.create_connection(address)) for _ in range(CONNECTIONS)]
         server.close()
 
 
-def ask(connection: socket.socket, bodies: Sequence[bytes]) -> None:
-    """Send requests, each after the answer to the one before."""
-    for body in bodies:
-        connection.sendall(HEAD % len(body) + body)
-        received = connection.recv(1 << 20)
-        begun, length = LENGTH.search(received), 0
-        assert begun is not None, received
-        length = received.index(b"\r\n\r\n") + 4 + int(begun[1])
-        while len(received) < length:
-            received += connection.recv(1 << 20)
+def ask(connections: Sequence[socket.socket], bodies: Sequence[bytes]) -> None:
+    """Send requests on all connections, each after the answer to the one before."""
+    for chosen in batched(bodies, len(connections)):
+        for connection, body in zip(connections, chosen, strict=False):
+            connection.sendall(HEAD % len(body) + body)
+        for connection, _ in zip(connections, chosen, strict=False):
+            receive(connection)
 
 
-async def compare(connections: Mapping[bool, socket.socket], shape: Shape, samples: Sequence[Any], rounds: int) -> str:
+def batched(bodies: Sequence[bytes], size: int) -> list[Sequence[bytes]]:
+    """Return the bodies by so many."""
+    return [bodies[first : first + size] for first in range(0, len(bodies), size)]
+
+
+def receive(connection: socket.socket) -> None:
+    """Take in an answer."""
+    received = connection.recv(1 << 20)
+    found = LENGTH.search(received)
+    assert found is not None, received
+    length = received.index(b"\r\n\r\n") + 4 + int(found[1])
+    while len(received) < length:
+        received += connection.recv(1 << 20)
+
+
+async def compare(
+    connections: Mapping[bool, list[socket.socket]], shape: Shape, samples: Sequence[Any], rounds: int
+) -> str:
     """Return the microseconds of a request without the guards, and those that they take."""
     bodies = cycle([orjson.dumps({"query": shape.query, "variables": sample}) for sample in samples])
     found: dict[bool, list[float]] = {True: [], False: []}
@@ -139,8 +156,9 @@ async def compare(connections: Mapping[bool, socket.socket], shape: Shape, sampl
             if number >= 2:
                 found[is_guarded].append((time.thread_time() - begun) / REQUESTS * 1e6)
     bare = median(found[False])
-    guards = median(one - other for one, other in zip(found[True], found[False], strict=True))
-    return f"{bare:7.1f} µs without, {guards:5.1f} µs more with: {guards / (bare + guards):6.1%}"
+    low, guards, high = quantiles((one - other for one, other in zip(found[True], found[False], strict=True)), n=4)
+    share = guards / (bare + guards)
+    return f"{bare:7.1f} µs without, {guards:5.1f} µs more with ({low:.1f} to {high:.1f}): {share:6.1%}"
 
 
 async def measure(url: str, options: Namespace) -> None:

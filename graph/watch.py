@@ -54,6 +54,8 @@ class Seen:
     It is measured and traced, and written into the audit log when its caller has a token.
     """
 
+    __slots__ = ("_caller", "_name", "_query", "_span", "_started", "_watch", "outcome")
+
     def __init__(self, watch: Watch, caller: Caller, query: str | None, name: str | None) -> None:
         self.outcome: str = OK
         self._watch = watch
