@@ -37,7 +37,7 @@ def configure(stream: TextIO = sys.stderr) -> None:
     vars(logging).update(_srcfile=None, logThreads=False, logProcesses=False, logMultiprocessing=False)
     handler = _readable(stream) if stream.isatty() else JSONLines(stream)
     # graphql-core leaves coroutines of fields behind that it had not begun when a request was cancelled.
-    warnings.filterwarnings("ignore", "coroutine 'GraphQLCoreConverter", RuntimeWarning)
+    warnings.filterwarnings("ignore", r"coroutine '(GraphQLCoreConverter|\w*Executor)\.", RuntimeWarning)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
