@@ -4,7 +4,7 @@ The form is https://doc.wikimedia.org/Wikibase/master/php/docs_topics_json.html,
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Generic, TypeVar
@@ -197,33 +197,31 @@ def _best_values(reading: Reading, statements: Sequence[_Statement[V]], kind: st
     return values
 
 
-def _item_values(reading: Reading, text: msgspec.Raw) -> list[ItemValue]:
-    kind = "wikibase-entityid"
+def _read_values(
+    reading: Reading,
+    text: msgspec.Raw,
+    kind: str,
+    read_statements: Callable[[msgspec.Raw], list[_Statement[V]]],
+    read_value: Callable[[msgspec.Raw], V],
+) -> list[V]:
+    """Return the best values of a kind, which are read with their statements where all of those are of it."""
     try:
-        statements = _read_item_statements(text)
+        statements = read_statements(text)
     except msgspec.ValidationError:
         # Values of other kinds are passed over, whatever their form.
-        return [_read_item(value) for value in _best_values(reading, _read_raw_statements(text), kind)]
+        return [read_value(value) for value in _best_values(reading, _read_raw_statements(text), kind)]
     return _best_values(reading, statements, kind)
-
-
-def _time_values(reading: Reading, text: msgspec.Raw) -> list[TimeValue]:
-    try:
-        statements = _read_time_statements(text)
-    except msgspec.ValidationError:
-        return [_read_time(value) for value in _best_values(reading, _read_raw_statements(text), "time")]
-    return _best_values(reading, statements, "time")
 
 
 def _read_links(reading: Reading, property_id: str, text: msgspec.Raw) -> None:
     # A dictionary keeps the order, and each number once.
     found: dict[int, None] = {}
-    for value in _item_values(reading, text):
+    for value in _read_values(reading, text, "wikibase-entityid", _read_item_statements, _read_item):
         key = value.id
         if key is None:
             key = f"Q{value.numeric_id}" if value.entity_type == "item" else ""
-        if match := _ITEM.fullmatch(key):
-            found[int(match[1])] = None
+        if (number := _item_number(key)) is not None:
+            found[number] = None
     if found:
         reading.item.links[property_id] = list(found)
 
@@ -235,7 +233,7 @@ def _item_number(text: str) -> int | None:
 
 def _read_times(reading: Reading, property_id: str, text: msgspec.Raw) -> None:
     dates = []
-    for value in _time_values(reading, text):
+    for value in _read_values(reading, text, "time", _read_time_statements, _read_time):
         try:
             dates.append(parse_time(value))
         except (InvalidDateError, ValueError) as error:
