@@ -1,6 +1,8 @@
 """Databases for the tests: one embedded PostgreSQL a session, a migrated template in it, and clones of that."""
 
 import asyncio
+import io
+import logging
 import os
 import subprocess
 import sys
@@ -17,7 +19,7 @@ from db.migrations import upgrade
 from db.session import write_engine
 from db.settings import Settings
 from etl import rest_client
-from graph import redis_link
+from graph import logs, redis_link
 from graph.schema import build
 from tests import oxigraph, small_graph, small_records, wikidata_facts, wikidata_rdf
 from tests.client import COMPILING, Client, serving
@@ -122,6 +124,19 @@ def impatient_client(monkeypatch: pytest.MonkeyPatch) -> None:
 def patient_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for Redis as long as a busy machine may need: what is tested is not the time-out."""
     monkeypatch.setattr(redis_link, "TIMEOUT_SECONDS", 5)
+
+
+@pytest.fixture
+def logged() -> Iterator[io.StringIO]:
+    """What the logs have during the test."""
+    root, ours = logging.getLogger(), logging.getLogger("graph")
+    before = (root.handlers[:], root.level, ours.level)
+    stream = io.StringIO()
+    logs.configure(stream)
+    yield stream
+    root.handlers[:] = before[0]
+    root.setLevel(before[1])
+    ours.setLevel(before[2])
 
 
 @pytest.fixture(scope="session")

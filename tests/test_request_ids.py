@@ -3,7 +3,6 @@ import errno
 import io
 import json
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -23,19 +22,6 @@ class Terminal(io.StringIO):
 class Full(io.StringIO):
     def write(self, _: str) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
-
-
-@pytest.fixture
-def logged() -> Iterator[io.StringIO]:
-    """What the logs have during the test."""
-    root, ours = logging.getLogger(), logging.getLogger("graph")
-    before = (root.handlers[:], root.level, ours.level)
-    stream = io.StringIO()
-    logs.configure(stream)
-    yield stream
-    root.handlers[:] = before[0]
-    root.setLevel(before[1])
-    ours.setLevel(before[2])
 
 
 def lines(stream: io.StringIO) -> list[dict[str, Any]]:

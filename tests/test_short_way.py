@@ -2,9 +2,8 @@
 
 import asyncio
 import io
-import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
 import httpx
@@ -12,11 +11,11 @@ import orjson
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from graph import logs
 from graph.replies import Headers, Reply
 from graph.short_way import ShortWay
 from tests.client import Client
 from tests.loopback import on_loopback
+from tests.test_request_ids import lines
 
 QUERY = "query Names { entities(first: 20) { edges { node { id name description } } } }"
 NODE = '{ node(id: "Q868") { id } }'
@@ -56,18 +55,6 @@ def ways(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 async def served(sample_url: str) -> AsyncIterator[Client]:
     async with on_loopback(sample_url) as client:
         yield client
-
-
-@pytest.fixture
-def logged() -> Iterator[io.StringIO]:
-    root, ours = logging.getLogger(), logging.getLogger("graph")
-    before = (root.handlers[:], root.level, ours.level)
-    stream = io.StringIO()
-    logs.configure(stream)
-    yield stream
-    root.handlers[:] = before[0]
-    root.setLevel(before[1])
-    ours.setLevel(before[2])
 
 
 def request(method: str, target: str, headers: dict[str, str], body: bytes = b"") -> bytes:
@@ -182,9 +169,7 @@ async def test_answer_at_hand_is_counted_and_logged(served: Client, logged: io.S
     assert 'atlas_operations_total{operation="Names",outcome="ok"} 2.0' in page
     assert 'atlas_operation_seconds_count{operation="Names"} 2.0' in page
     assert 'atlas_cache_reads_total{level="memory",result="hit"} 1.0' in page
-    logging.root.handlers[0].flush()
-    lines = [orjson.loads(line) for line in logged.getvalue().splitlines()]
-    one, two = [line for line in lines if line["path"] == "/graphql"]
+    one, two = [line for line in lines(logged) if line["path"] == "/graphql"]
     assert (one["request_id"], two["request_id"]) == ("one", "two")
     volatile = ("request_id", "ms", "timestamp")
     assert {k: v for k, v in one.items() if k not in volatile} == {k: v for k, v in two.items() if k not in volatile}
