@@ -179,7 +179,8 @@ def _announce(settings: Settings, listener: socket.socket) -> None:
 def _serve(atlas: Any, listener: socket.socket) -> None:
     import uvicorn
 
-    from graph.http_protocol import WEBSOCKETS, BoundedProtocol
+    from graph.http_protocol import BoundedProtocol
+    from graph.socket_protocol import WEBSOCKETS
 
     class Server(uvicorn.Server):
         drained_at: float | None = None

@@ -8,26 +8,16 @@ from starlette.types import Message
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from graph.answers import error_answer
+from graph.errors import Code
 from graph.limits import MAX_BODY_BYTES, MAX_HEADER_BYTES, MAX_HEADERS, MAX_URL_BYTES
 from graph.short_way import ShortWay
-
-WEBSOCKETS: dict[str, Any] = {
-    "ws": "websockets-sansio",
-    "ws_max_size": MAX_BODY_BYTES,
-    # A small message could unpack to a large one.
-    "ws_per_message_deflate": False,
-}
-"""uvicorn's options of WebSockets."""
 
 MAX_HEAD_BYTES = 2 * (MAX_URL_BYTES + MAX_HEADER_BYTES)
 """What comes in one piece, and what is only somewhat too long, is refused in words by graph.request_bounds."""
 
 SLOW_SECONDS = 25
 """How long a request may take to come in, and a client to take in an answer that waits for it."""
-SLOW_ANSWER = (
-    b"HTTP/1.1 408 Request Timeout\r\ncontent-type: text/plain; charset=utf-8\r\nconnection: close\r\n"
-    b"content-length: 44\r\n\r\nThe request did not come within 25 seconds.\n"
-)
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -68,7 +58,7 @@ class BoundedProtocol(HttpToolsProtocol):
             # Requests that come in pieces go the long way.
             self._go_the_long_way(self._held)
         if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-            self.send_400_response("The request's head is too long.")
+            self._refuse(400, Code.LIMIT, f"the request's head is too long: send at most {MAX_HEAD_BYTES} bytes")
         # What comes in one piece, as nearly all requests do, needs no timer.
         if not self._is_coming:
             if self._due is not None:
@@ -85,13 +75,27 @@ class BoundedProtocol(HttpToolsProtocol):
         super().handle_websocket_upgrade()
         protocol: Any = self.transport.get_protocol()
         if protocol.conn.handshake_exc is not None and not self.transport.is_closing():
-            self.send_400_response("The request for a WebSocket has too many headers, or too long ones.")
+            self._refuse(
+                400, Code.LIMIT, "the request for a WebSocket is no GET, or has too many headers or too long ones"
+            )
 
     def _end(self) -> None:
         if not self.transport.is_closing():
             if self.cycle is None or not self.cycle.response_started or self.cycle.response_complete:
-                self.transport.write(SLOW_ANSWER)
+                self._refuse(408, Code.LIMIT, f"the request did not come within {SLOW_SECONDS} seconds: send it faster")
             self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP."""
+        self._refuse(400, Code.BAD_INPUT, msg)
+
+    def _refuse(self, status: int, code: Code, message: str) -> None:
+        """Answer before the application has a part in it, and close."""
+        content = bytes(error_answer(message, code, status).body)
+        headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+        headers.append((b"content-length", b"%d" % len(content)))
+        self.transport.write(_written(status, (*self.server_state.default_headers, *headers), content))
+        self.transport.close()
 
     def pause_writing(self) -> None:
         """Wait for the client to read."""

@@ -40,6 +40,8 @@ MAX_SOCKET_OPERATIONS = 20
 MAX_SOCKET_SECONDS = 3_600
 """A socket is closed then, and its client connects anew: with a token that still holds, to a process that is there."""
 SOCKET_INIT_SECONDS = 10
+MAX_FRAGMENTS = 1_000
+"""Of a message."""
 MAX_OPERATION_ID_LENGTH = 100
 
 MAX_TOKENS = 2_000

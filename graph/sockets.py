@@ -116,13 +116,10 @@ class _Socket:
     async def _initialise(self) -> None:
         try:
             async with asyncio.timeout(SOCKET_INIT_SECONDS):
-                message = await self._message()
+                while (message := await self._message())["type"] == "ping":
+                    await self._send({"type": "pong"})
         except TimeoutError:
             raise _Closing(INIT_TIMEOUT, "Connection initialisation timeout") from None
-        if message["type"] == "ping":
-            await self._send({"type": "pong"})
-            await self._initialise()
-            return
         if message["type"] != "connection_init":
             raise _Closing(NOT_INITIALISED, "Unauthorized: send connection_init first")
         payload = message.get("payload") or {}

@@ -12,7 +12,8 @@ from starlette.types import ASGIApp
 
 from db.settings import Settings
 from graph.app import create_app
-from graph.http_protocol import WEBSOCKETS, BoundedProtocol
+from graph.http_protocol import BoundedProtocol
+from graph.socket_protocol import WEBSOCKETS
 from tests.client import Client
 
 

@@ -1,4 +1,5 @@
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 
@@ -164,6 +165,29 @@ async def test_endless_head_ends_the_connection(port: int, begin: bytes, piece: 
     with suppress(ConnectionError):
         answer = await asyncio.wait_for(reader.read(), 10)
         assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 204"))
+        assert b" 204 " in answer or json.loads(answer.partition(b"\r\n\r\n")[2])["code"] in ("BAD_INPUT", "LIMIT")
+    writer.close()
+    with suppress(ConnectionError):
+        await writer.wait_closed()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"BREW / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        HEAD + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n",
+    ],
+    ids=["method", "version", "lengths"],
+)
+async def test_what_is_no_http_is_told_in_json(port: int, sent: bytes) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(sent)
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+    assert head.startswith(b"HTTP/1.1 400")
+    assert b"content-type: application/json" in head
+    answer = await asyncio.wait_for(reader.readuntil(b"}"), 10)
+    assert json.loads(answer)["code"] == "BAD_INPUT"
     writer.close()
     with suppress(ConnectionError):
         await writer.wait_closed()

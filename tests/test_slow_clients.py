@@ -7,8 +7,9 @@ import pytest
 from starlette.types import Receive, Scope, Send
 from websockets.asyncio.client import connect
 
-from graph import http_protocol
+from graph import http_protocol, socket_protocol
 from tests.loopback import listening
+from tests.socket_attacks import HANDSHAKE, PING, frame
 
 HEAD = b"GET / HTTP/1.1\r\nHost: a\r\n"
 BODY = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n"
@@ -32,13 +33,15 @@ async def large(scope: Scope, receive: Receive, send: Send) -> None:
 
 @pytest.fixture
 async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
-    monkeypatch.setattr(http_protocol, "SLOW_SECONDS", 0.5)
+    for protocol in (http_protocol, socket_protocol):
+        monkeypatch.setattr(protocol, "SLOW_SECONDS", 0.5)
     async with listening(large, lifespan="off") as number:
         yield number
 
 
 def test_slow_clients_are_cut_within_half_a_minute() -> None:
     assert http_protocol.SLOW_SECONDS < 30
+    assert socket_protocol.SLOW_SECONDS < 30
 
 
 @pytest.mark.parametrize(
@@ -61,18 +64,32 @@ async def test_request_that_does_not_come_is_cut(port: int, begin: bytes, drip: 
         await writer.wait_closed()
 
 
-async def test_client_that_does_not_read_is_cut(port: int) -> None:
+PINGS = frame(b"x" * 125, PING) * 100_000
+TEXTS = frame("x" * 200_000) * 100
+
+
+@pytest.mark.parametrize(
+    ("hello", "sent", "answer"),
+    [(b"", HEAD + b"\r\n", LARGE), (HANDSHAKE, PINGS, PINGS), (HANDSHAKE, TEXTS, TEXTS)],
+    ids=["answer", "pongs", "texts"],
+)
+async def test_client_that_does_not_read_is_cut(port: int, hello: bytes, sent: bytes, answer: bytes) -> None:
+    loop = asyncio.get_running_loop()
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", port))
-        await asyncio.get_running_loop().sock_sendall(client, HEAD + b"\r\n")
+        await loop.sock_connect(client, ("127.0.0.1", port))
+        if hello:
+            await loop.sock_sendall(client, hello)
+            await loop.sock_recv(client, 4096)
+        with suppress(ConnectionError):
+            await asyncio.wait_for(loop.sock_sendall(client, sent), 10)
         await asyncio.sleep(2)
         received = 0
         with suppress(ConnectionError):
-            while got := await asyncio.wait_for(asyncio.get_running_loop().sock_recv(client, 1 << 20), 5):
+            while got := await asyncio.wait_for(loop.sock_recv(client, 1 << 20), 5):
                 received += len(got)
-        assert received < len(LARGE)
+        assert received < len(answer) // 2
 
 
 async def test_idle_connection_between_requests_is_kept(port: int) -> None:

@@ -1,4 +1,5 @@
 import asyncio
+import io
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,11 +20,13 @@ from tests.client import Client
 from tests.conftest import Clone
 from tests.legitimate import LEGITIMATE
 from tests.loopback import on_loopback
+from tests.socket_attacks import FLOODS, FRAMES, SocketAttack, open_socket
 from tests.test_attacks import INTERNALS
 from tests.tokens import SETTINGS, bearer
 
 PROTOCOL = Subprotocol("graphql-transport-ws")
 QUERY = '{ figureDetail(id: "Q9061") { name } }'
+MAX_LOG_BYTES = 1024
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +128,7 @@ async def test_subscription_over_http_is_refused(served: Client) -> None:
     assert (await served.refusal("subscription { dataVersion { version } }"))[0] == "VALIDATION"
 
 
-FRAMES = [
+MESSAGES = [
     ([b"\0\1"], 4400),
     (["not JSON"], 4400),
     (["[]"], 4400),
@@ -147,12 +150,27 @@ FRAMES = [
 ]
 
 
-@pytest.mark.parametrize(("frames", "code"), FRAMES, ids=lambda value: str(value)[:60])
-async def test_odd_frame_closes_the_socket_with_its_code(served: Client, frames: list[str | bytes], code: int) -> None:
+@pytest.mark.parametrize(("messages", "code"), MESSAGES, ids=lambda value: str(value)[:60])
+async def test_odd_message_closes_the_socket_with_its_code(
+    served: Client, messages: list[str | bytes], code: int
+) -> None:
     async with opened(served) as socket:
-        for frame in frames:
-            await socket.send(frame)
+        for message in messages:
+            await socket.send(message)
         assert await closed(socket) == code
+
+
+@pytest.mark.parametrize("attack", [*FLOODS, *FRAMES], ids=lambda attack: attack.name)
+async def test_attack_by_frames_is_survived_or_closes_the_socket(
+    served: Client, attack: SocketAttack, logged: io.StringIO
+) -> None:
+    assert served.http.base_url.port is not None
+    socket = await open_socket(served.http.base_url.port)
+    # It does not hang.
+    received = await socket.sent(attack)
+    await socket.close()
+    assert not INTERNALS.search(received.decode("latin-1"))
+    assert len(logged.getvalue()) <= MAX_LOG_BYTES
 
 
 async def test_same_id_twice_closes_the_socket(served: Client) -> None:
