@@ -1,11 +1,12 @@
-"""Send the requests of tests/attacks.py and tests/legitimate.py to the API over the sample, and measure what each costs.
+"""Send the attacks of the tests, and what must work beside them, to the API over the sample; measure what each costs.
 
     uv run python -m benchmarks.attacks
     uv run python -m benchmarks.attacks --slowest 40
 
 Each is sent to a fresh application in this process, twice: the second time its document is known, and what can be is
-compiled. CPU is this process's, PostgreSQL's not included; a stall is the longest time for which the event loop did
-nothing else; memory is what the process grew by. See docs/limits.md.
+compiled. Those of tests/socket_attacks.py are sent over a WebSocket each, to a server on loopback in this process. CPU
+is this process's, PostgreSQL's not included; a stall is the longest time for which the event loop did nothing else;
+memory is what the process grew by. See docs/limits.md.
 """
 
 import asyncio
@@ -16,13 +17,14 @@ import sys
 import tempfile
 import time
 from argparse import ArgumentParser
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import psutil
+import uvicorn
 
 from db.embedded import database
 from db.migrations import upgrade
@@ -30,6 +32,8 @@ from db.settings import Settings
 from graph.app import create_app
 from tests.attacks import ATTACKS, Attack, posted
 from tests.legitimate import LEGITIMATE
+from tests.loopback import listening
+from tests.socket_attacks import LEGITIMATE_OPERATIONS, SOCKET_ATTACKS, SocketAttack, open_socket
 
 BOUND_SECONDS = 0.25
 TICK_SECONDS = 0.001
@@ -83,16 +87,16 @@ COSTLIEST = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Measured:
-    """What a request cost."""
+    """What a request cost; `status` is "closed" of a socket that was, else "open"."""
 
     name: str
-    status: int
-    cpu: float
-    stall: float
-    length: int
-    grown: int
+    status: str = ""
+    cpu: float = 0
+    stall: float = 0
+    length: int = 0
+    grown: int = 0
 
 
 @dataclass(slots=True)
@@ -119,6 +123,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory, sample(Path(directory)) as url:
         for title, attacks in (("attacks", ATTACKS), ("legitimate", LEGITIMATE), ("the costliest", COSTLIEST)):
             print(table(title, asyncio.run(measure(url, attacks)), options.slowest), flush=True)
+        # Sockets are served as the command serves them: by uvloop, which reads more at once.
+        loop_factory = uvicorn.Config("").get_loop_factory()
+        for title, frames in (("attacks on sockets", SOCKET_ATTACKS), ("legitimate on sockets", LEGITIMATE_OPERATIONS)):
+            with asyncio.Runner(loop_factory=loop_factory) as runner:
+                print(table(title, runner.run(measure_sockets(url, frames)), options.slowest), flush=True)
 
 
 @contextmanager
@@ -146,21 +155,51 @@ async def measure(url: str, attacks: Sequence[Attack]) -> list[Measured]:
         return found
 
 
+async def measure_sockets(url: str, attacks: Sequence[SocketAttack]) -> list[Measured]:
+    """Send frames, each twice."""
+    async with listening(create_app(Settings(database_url=None), url), log_level="critical") as port:
+        await send_frames(port, SOCKET_ATTACKS[0])
+        found = []
+        for attack in attacks:
+            found += [await send_frames(port, attack), await send_frames(port, attack, " again")]
+        return found
+
+
 async def send(client: httpx.AsyncClient, attack: Attack, again: str = "") -> Measured:
     """Send a request and measure it."""
     request = client.build_request(attack.method, attack.url, content=attack.content, headers=attack.headers)
+    async with measuring(attack.name + again) as found:
+        response = await client.send(request)
+    found.status, found.length = str(response.status_code), len(response.content)
+    return found
+
+
+async def send_frames(port: int, attack: SocketAttack, again: str = "") -> Measured:
+    """Send an attack over a socket of its own and measure it."""
+    socket = await open_socket(port)
+    async with measuring(attack.name + again) as found:
+        received = await socket.sent(attack)
+    found.status, found.length = "open" if socket.is_open else "closed", len(received)
+    await socket.close()
+    return found
+
+
+@asynccontextmanager
+async def measuring(name: str) -> AsyncIterator[Measured]:
+    """Measure the block."""
+    found = Measured(name)
     gc.collect()
     process = psutil.Process()
     ticker = Ticker()
     ticking = asyncio.create_task(ticker.run())
     await asyncio.sleep(0)
     before, used = process.memory_info().rss, time.process_time()
-    response = await client.send(request)
-    cpu = time.process_time() - used
+    yield found
+    found.cpu = time.process_time() - used
     await asyncio.sleep(2 * TICK_SECONDS)
     ticking.cancel()
-    grown = process.memory_info().rss - before
-    return Measured(attack.name + again, response.status_code, cpu, ticker.longest, len(response.content), grown)
+    found.stall = ticker.longest
+    found.grown = process.memory_info().rss - before
 
 
 def table(title: str, found: Sequence[Measured], shown: int) -> str:
@@ -171,7 +210,7 @@ def table(title: str, found: Sequence[Measured], shown: int) -> str:
         f"\n{title}: {len(found)} requests, {beyond} above {BOUND_SECONDS} CPU s, at most"
         f" {slowest[0].cpu * 1e3:.0f} ms CPU, {max(one.stall for one in found) * 1e3:.0f} ms stall,"
         f" {max(one.length for one in found):,} bytes, {max(one.grown for one in found) >> 20} MB grown;"
-        f" statuses {sorted({one.status for one in found})}",
+        f" statuses {', '.join(sorted({one.status for one in found}))}",
         f"{'':50} status  CPU ms  stall ms      bytes  grown KB",
     ]
     lines += [

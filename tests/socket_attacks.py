@@ -141,6 +141,8 @@ class Socket:
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
+    is_open: bool = False
+    """Whether an attack was answered to its end."""
 
     async def sent(self, attack: SocketAttack) -> bytes:
         """Send an attack; return the frames that come until its last operation is answered or the socket is closed."""
@@ -151,8 +153,9 @@ class Socket:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 while part := await self.reader.read(1 << 20):
                     received += part
-                    seen, is_over = _look(received, seen)
-                    if is_over:
+                    seen, kind = _look(received, seen)
+                    if kind is not None:
+                        self.is_open = kind == TEXT
                         break
         return bytes(received)
 
@@ -163,8 +166,8 @@ class Socket:
             await self.writer.wait_closed()
 
 
-def _look(received: bytearray, seen: int) -> tuple[int, bool]:
-    """Pass over the server's whole frames; tell where they end, and whether the socket is closed or all is answered."""
+def _look(received: bytearray, seen: int) -> tuple[int, int | None]:
+    """Pass over the server's whole frames; tell where they end, and the kind of the one that ends all."""
     while len(received) >= seen + 2:
         start, length = seen + 2, received[seen + 1]
         if length >= 126:
@@ -172,10 +175,11 @@ def _look(received: bytearray, seen: int) -> tuple[int, bool]:
             start, length = start + size, int.from_bytes(received[start : start + size])
         if len(received) < start + length:
             break
-        if received[seen] & 0x0F == CLOSE or received.startswith(ENDS, start):
-            return seen, True
+        kind = received[seen] & 0x0F
+        if kind == CLOSE or received.startswith(ENDS, start):
+            return seen, kind
         seen = start + length
-    return seen, False
+    return seen, None
 
 
 async def open_socket(port: int) -> Socket:
