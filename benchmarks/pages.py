@@ -17,9 +17,10 @@ from sqlalchemy import text
 
 from db.embedded import database
 from db.migrations import upgrade
+from db.reading import ReadSession
 from db.record_keys import Position, RecordOrder, RecordPage, Wanted
 from db.records import record_page
-from db.session import ReadSession, read_engine, write_engine
+from db.session import read_engine, write_engine
 from db.settings import Settings
 
 PAGE = 20

@@ -24,7 +24,8 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from benchmarks.graphs import DIRECTORY, SIZES, count, graph
 from db.models.atlas import Influence, RelationshipType
-from db.session import ReadSession, read_engine
+from db.reading import ReadSession
+from db.session import read_engine
 from db.traversal import walk
 
 ANSWERS = (100, 1_000, 10_000)

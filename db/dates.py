@@ -7,8 +7,8 @@ calendar from 0001-01-01 = 1, as `datetime.date.toordinal` does, over all years.
 """
 
 import re
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from db.errors import InvalidDateError
 
@@ -102,8 +102,7 @@ def julian_to_gregorian(year: int, month: int, day: int) -> tuple[int, int, int]
     return from_day_number(before * 365 + before // 4 + in_year + day - 2)
 
 
-@dataclass(frozen=True, slots=True)
-class HistoricalDate:
+class HistoricalDate(NamedTuple):
     """A date as stated, and the days [first, last] that its precision leaves open, both inclusive."""
 
     year: int

@@ -30,20 +30,20 @@ from sqlalchemy.sql.operators import custom_op
 from db.dates import Precision, first_day, last_day
 from db.lookups import MEASURE, literal_of
 from db.models.atlas import Entity, Kind
+from db.reading import ReadSession
 from db.rows import (
     ENTITIES,
     ENTITY,
+    EntityRow,
     Rows,
     Sequel,
     Slot,
     bound,
     bound_list,
     columns_of,
-    entity_of,
     kind_of,
     limited,
 )
-from db.session import ReadSession
 from db.text import fold
 
 LIFETIME_DAYS = 36_524
@@ -90,9 +90,6 @@ _ORDERED_BY: dict[str, Column[Any]] = {
     "PAGERANK": MEASURE.c.page_rank,
     "DEGREE": MEASURE.c.degree,
 }
-
-OrderValue = str | int | float | None
-"""What an order compares first of an entity; None when it is not known."""
 
 
 class EntityPosition(NamedTuple):
@@ -208,29 +205,40 @@ class EntityPage:
         return Rows({"count": func.count()}, ENTITY, self.wanted.conditions())
 
 
-async def entity_page(session: ReadSession, page: EntityPage) -> tuple[list[tuple[Entity, OrderValue]], bool]:
+async def entity_page(session: ReadSession, page: EntityPage) -> tuple[list[EntityRow], bool]:
     """Return a page in the list's own order, and whether there is more beyond it in the direction of paging.
 
-    The entities come with their order values.
+    The entities come with their `order_value`.
     """
     assert isinstance(page.first, int)
-    near = limited(page.rows().select(["id", "order_value", "n"]), page.first).subquery("near")
-    statement = ENTITIES.add_columns(near.c.order_value).join(near, near.c.id == ENTITY.c.id).order_by(near.c.n)
-    rows = await session.rows(statement)
-    found = [(entity_of(row[:-1]), row[-1]) for row in rows[: page.first]]
+    rows = await session.load(_page, page, EntityRow)
+    found = rows[: page.first]
     return (found[::-1] if page.is_backward else found), len(rows) > page.first
+
+
+def _page(page: EntityPage) -> Select[Any]:
+    near = limited(page.rows().select(["id", "order_value", "n"]), page.first).subquery("near")
+    return ENTITIES.add_columns(near.c.order_value).join(near, near.c.id == ENTITY.c.id).order_by(near.c.n)
 
 
 async def count_entities(session: ReadSession, page: EntityPage) -> int:
     """Return how many entities fit the filter."""
-    return await session.scalar(page.count().select(["count"])) or 0
+    ((count,),) = await session.load(_count, page)
+    return int(count)
 
 
-async def listed(session: ReadSession, wanted: "Births | Lives") -> Sequence[Entity]:
+def _count(page: EntityPage) -> Select[Any]:
+    return page.count().select(["count"])
+
+
+async def listed(session: ReadSession, wanted: "Births | Lives") -> list[EntityRow]:
     """Return a list of agents, `first` and one more at most."""
+    return await session.load(_listed, wanted, EntityRow)
+
+
+def _listed(wanted: "Births | Lives") -> Select[Any]:
     near = limited(wanted.rows().select(["id", "n"]), wanted.first).subquery("near")
-    rows = await session.rows(ENTITIES.join(near, near.c.id == ENTITY.c.id).order_by(near.c.n))
-    return [entity_of(row) for row in rows]
+    return ENTITIES.join(near, near.c.id == ENTITY.c.id).order_by(near.c.n)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,14 @@ The lists are classes whose `rows` say what they are in SQL; loaders batch them,
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Double,
     Integer,
-    Row,
+    Select,
     Table,
     Text,
     any_,
@@ -32,8 +32,8 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from db.models.atlas import Authorship, Dataset, Entity, EntityMeasure, Influence, Kind, Measurement, RelationshipType
 from db.models.operations import DataVersion, EtlRun, RunReport
-from db.rows import ENTITIES, ENTITY, ENTITY_COLUMNS, Rows, Slot, bound, bound_list, columns_of, entity_of, limited
-from db.session import ReadSession
+from db.reading import ReadSession
+from db.rows import ENTITIES, ENTITY, EntityRow, Found, Rows, Slot, bound, bound_list, columns_of, limited
 
 INFLUENCE: Table = Influence.__table__  # type: ignore[assignment]
 AUTHORSHIP: Table = Authorship.__table__  # type: ignore[assignment]
@@ -41,6 +41,8 @@ MEASURE: Table = EntityMeasure.__table__  # type: ignore[assignment]
 DATASET: Table = Dataset.__table__  # type: ignore[assignment]
 MEASUREMENT: Table = Measurement.__table__  # type: ignore[assignment]
 DATA_VERSION: Table = DataVersion.__table__  # type: ignore[assignment]
+
+F = TypeVar("F", bound=Found)
 
 FIXED = {"fixed": True}
 """Marks a field that the code chooses, never a client: its value may stand in a statement."""
@@ -53,11 +55,10 @@ class InfluencePosition(NamedTuple):
     far_id: int
 
 
-class Link(NamedTuple):
-    """An edge as readers get it; a row of the ORM costs three times as much to make.
+class Link(Found):
+    """An edge; its type is text, and so is the JSON of `provenance`, since few ask for it."""
 
-    `provenance` is JSON text: few ask for it, and reading it takes as long as all else.
-    """
+    __slots__ = ()
 
     source_id: int
     target_id: int
@@ -66,6 +67,46 @@ class Link(NamedTuple):
     is_derived: bool
     note: str | None
     provenance: str
+
+
+class LinkedRow(EntityRow):
+    """An entity on the far side of an edge, which is told as that of Link."""
+
+    __slots__ = ()
+
+    edge_type: RelationshipType
+    edge_confidence: float
+    edge_is_derived: bool
+    edge_note: str | None
+    edge_provenance: str
+
+
+class DatasetRow(Found):
+    """A dataset."""
+
+    __slots__ = ()
+
+    name: str
+    title: str
+    url: str
+    licence: str
+    licence_url: str
+    attribution: str
+
+
+class MeasuredRow(Found):
+    """What `measured_row` tells."""
+
+    __slots__ = ()
+
+    level: int | None
+    page_rank: float
+    degree: int
+    incoming: str
+    outgoing: str
+    is_in_cycle: bool
+    data_version: Any
+    is_current: bool
 
 
 class EntityList(Hashable, Protocol):
@@ -302,56 +343,80 @@ def ends(edge: Any, backward: bool) -> tuple[ColumnElement[int], ColumnElement[i
     return (edge.c.target_id, edge.c.source_id) if backward else (edge.c.source_id, edge.c.target_id)
 
 
-async def entities_by_id(session: ReadSession, ids: Sequence[int]) -> dict[int, Entity]:
+async def entities_by_id(session: ReadSession, ids: Sequence[int]) -> dict[int, EntityRow]:
     """Return the entities that exist among the ids."""
-    rows = await session.rows(ENTITIES.where(is_any(Entity.id, ids)))
-    return {entity.id: entity for entity in map(entity_of, rows)}
+    return {row.id: row for row in await session.load(_entities, tuple(ids), EntityRow)}
 
 
-async def lists_by_parent(session: ReadSession, ids: Sequence[int], wanted: EntityList) -> dict[int, list[Entity]]:
+def _entities(ids: Slot) -> Select[Any]:
+    return ENTITIES.where(ENTITY.c.id == any_(bound_list(ids, BigInteger())))
+
+
+class _OfParents(NamedTuple):
+    """What is asked for several parents at once."""
+
+    ids: tuple[int, ...]
+    wanted: Any
+
+
+async def lists_by_parent(session: ReadSession, ids: Sequence[int], wanted: EntityList) -> dict[int, list[EntityRow]]:
     """Return each parent's list."""
-    parent = _parents(ids)
-    near = limited(wanted.rows(parent.c.id).select(["id", "n"]), wanted.first).correlate(parent).lateral("near")
+    return _grouped(await session.load(_lists, _OfParents(tuple(ids), wanted), EntityRow))
+
+
+def _lists(of: _OfParents) -> Select[Any]:
+    parent = _parents(of.ids)
+    near = limited(of.wanted.rows(parent.c.id).select(["id", "n"]), of.wanted.first).correlate(parent).lateral("near")
     found = parent.join(near, true()).join(ENTITY, ENTITY.c.id == near.c.id)
-    statement = ENTITIES.add_columns(parent.c.id).select_from(found).order_by(parent.c.id, near.c.n)
-    groups: dict[int, list[Entity]] = defaultdict(list)
-    for row in await session.rows(statement):
-        groups[row[-1]].append(entity_of(row[:-1]))
-    return groups
+    return ENTITIES.add_columns(parent.c.id.label("parent")).select_from(found).order_by(parent.c.id, near.c.n)
 
 
 async def influences_by_entity(
     session: ReadSession, ids: Sequence[int], page: InfluencePage
-) -> dict[int, list[tuple[Link, Entity]]]:
+) -> dict[int, list[LinkedRow]]:
     """Return each entity's edges with their far sides, `first` and one more at most."""
-    parent = _parents(ids)
-    names = [f"edge_{name}" for name in Link._fields[:-1]]
+    return _grouped(await session.load(_influences, _OfParents(tuple(ids), page), LinkedRow))
+
+
+def _influences(of: _OfParents) -> Select[Any]:
+    parent = _parents(of.ids)
+    names = [*LinkedRow.__annotations__]
     near = (
-        limited(page.rows(parent.c.id).select(["id", *names, "edge_provenance", "n"]), page.first)
+        limited(of.wanted.rows(parent.c.id).select(["id", *names, "n"]), of.wanted.first)
         .correlate(parent)
         .lateral("near")
     )
     found = parent.join(near, true()).join(ENTITY, ENTITY.c.id == near.c.id)
-    edge = (*(near.c[name] for name in names), cast(near.c.edge_provenance, Text))
-    statement = ENTITIES.add_columns(parent.c.id, *edge).select_from(found)
-    groups: dict[int, list[tuple[Link, Entity]]] = defaultdict(list)
-    end = len(ENTITY_COLUMNS)
-    for row in await session.rows(statement.order_by(parent.c.id, near.c.n)):
-        groups[row[end]].append((Link(*row[end + 1 :]), entity_of(row[:end])))
+    edge = (*(near.c[name] for name in names[:-1]), cast(near.c.edge_provenance, Text).label("edge_provenance"))
+    statement = ENTITIES.add_columns(parent.c.id.label("parent"), *edge).select_from(found)
+    return statement.order_by(parent.c.id, near.c.n)
+
+
+def _grouped(rows: Sequence[F]) -> dict[int, list[F]]:
+    groups: dict[int, list[F]] = defaultdict(list)
+    for row in rows:
+        groups[row["parent"]].append(row)
     return groups
 
 
 async def influence_counts_by_entity(session: ReadSession, ids: Sequence[int], page: InfluencePage) -> dict[int, int]:
     """Return how many edges each entity has on all pages."""
-    parent = _parents(ids)
-    counted = page.count(parent.c.id).select(["count"]).correlate(parent).lateral("counted")
-    return dict(await session.rows(select(parent.c.id, counted.c.count).select_from(parent).join(counted, true())))
+    return dict(await session.load(_influence_counts, _OfParents(tuple(ids), page)))
 
 
-async def datasets_by_name(session: ReadSession, names: Sequence[str]) -> dict[str, Dataset]:
+def _influence_counts(of: _OfParents) -> Select[Any]:
+    parent = _parents(of.ids)
+    counted = of.wanted.count(parent.c.id).select(["count"]).correlate(parent).lateral("counted")
+    return select(parent.c.id, counted.c.count).select_from(parent).join(counted, true())
+
+
+async def datasets_by_name(session: ReadSession, names: Sequence[str]) -> dict[str, DatasetRow]:
     """Return the datasets that exist among the names."""
-    datasets = await session.scalars(select(Dataset).where(is_any(Dataset.name, names)))
-    return {dataset.name: dataset for dataset in datasets}
+    return {row.name: row for row in await session.load(_datasets, tuple(names), DatasetRow)}
+
+
+def _datasets(names: Slot) -> Select[Any]:
+    return select(DATASET).where(DATASET.c.name == any_(bound_list(names, Text())))
 
 
 async def runs_by_id(session: ReadSession, ids: Sequence[int]) -> dict[int, EtlRun]:
@@ -366,15 +431,20 @@ async def reports_by_run(session: ReadSession, ids: Sequence[int]) -> dict[int, 
     return {report.run_id: report for report in reports}
 
 
-async def measures_by_entity(session: ReadSession, ids: Sequence[int]) -> dict[int, Row[Any]]:
-    """Return the measures of those entities that were measured, with the columns of `measured_row`."""
+async def measures_by_entity(session: ReadSession, ids: Sequence[int]) -> dict[int, MeasuredRow]:
+    """Return the measures of those entities that were measured."""
+    return {row["parent"]: row for row in await session.load(_measures, tuple(ids), MeasuredRow)}
+
+
+def _measures(ids: Slot) -> Select[Any]:
     parent = _parents(ids)
     found = measured_row(parent.c.id)
     measured = found.select(list(found.columns)).correlate(parent).lateral("measured")
-    rows = await session.rows(select(parent.c.id.label("parent"), measured).select_from(parent).join(measured, true()))
-    return {row.parent: row for row in rows}
+    as_text = {name: cast(measured.c[name], Text).label(name) for name in ("incoming", "outgoing")}
+    columns = [as_text.get(one.name, one) for one in measured.c]
+    return select(parent.c.id.label("parent"), *columns).select_from(parent).join(measured, true())
 
 
-def _parents(ids: Sequence[int]) -> Any:
-    parents = func.unnest(literal(list(ids), ARRAY(BigInteger)))
+def _parents(ids: Any) -> Any:
+    parents = func.unnest(bound_list(ids, BigInteger()))
     return parents.table_valued(column("id", BigInteger), name="parent").render_derived()

@@ -20,8 +20,19 @@ class Statement(NamedTuple):
 Tell = Callable[[Statement], None]
 
 
+OBSERVERS = "observers"
+"""The option under which a reading engine has a list of those who are told of statements."""
+
+
+def tell_observers(engine: AsyncEngine, statement: Statement) -> None:
+    """Tell of a statement that a session ran past SQLAlchemy."""
+    for tell in engine.get_execution_options()[OBSERVERS]:
+        tell(statement)
+
+
 def observe_statements(engine: AsyncEngine, tell: Tell) -> None:
-    """Have a function called after each statement that SQLAlchemy runs, in the context of the request that ran it."""
+    """Have a function called after each statement of an engine's sessions, in the context of its request."""
+    engine.get_execution_options()[OBSERVERS].append(tell)
 
     def start(_connection: Any, _cursor: Any, _sql: str, _parameters: Any, context: Any, _many: bool) -> None:
         context.started_at = time.perf_counter()

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from db.models.atlas import Authorship, Entity, Influence, Kind, PrerequisiteCycle, RelationshipType
 from db.models.operations import DataVersion, EtlRun, Quarantine, RunStatus
 from db.models.records import RawRecord, Record
-from db.session import ReadSession
+from db.reading import ReadSession
 
 T = TypeVar("T")
 

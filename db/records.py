@@ -1,9 +1,9 @@
 """Records of any source: pages of them, single ones, their raw rows, and how many there are."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ClauseElement,
@@ -13,21 +13,19 @@ from sqlalchemy import (
     Text,
     cast,
     func,
-    literal,
     literal_column,
     select,
     tuple_,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from db.lookups import is_any
 from db.models.records import RawRecord, Record
+from db.reading import ReadSession
 from db.record_keys import RECORD, RECORD_COLUMNS, Position, RecordPage, Wanted
-from db.rows import limited
-from db.session import ReadSession
+from db.rows import Found, bound_list, limited
 
 EXACT_UP_TO = 10_000
 """So many records are counted one by one; of more, the planner's estimate is told."""
@@ -36,9 +34,10 @@ RecordKey = tuple[str, str]
 """A record's source and its id there."""
 
 
-@dataclass(frozen=True, slots=True)
-class RecordRow:
-    """A record as readers get it: `attributes` is JSON text, since parsing would bend large numbers."""
+class RecordRow(Found):
+    """A record; `attributes` is JSON text, since parsing would bend large numbers."""
+
+    __slots__ = ()
 
     source: str
     external_id: str
@@ -52,7 +51,10 @@ class RecordRow:
 
 
 def _columns(source: Any) -> list[Any]:
-    return [cast(source[one.name], Text) if one.name == "attributes" else source[one.name] for one in fields(RecordRow)]
+    return [
+        cast(source[name], Text).label(name) if name == "attributes" else source[name]
+        for name in RecordRow.__annotations__
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,21 +68,29 @@ class Total:
 async def record_page(session: ReadSession, page: RecordPage) -> tuple[list[tuple[RecordRow, Position]], bool]:
     """Return a page in the list's own order, and whether there is more beyond it in the direction of paging."""
     assert isinstance(page.first, int)
-    near = limited(page.rows().select([*RECORD_COLUMNS, "order_value", "n"]), page.first).subquery("near")
-    rows = await session.rows(select(*_columns(near.c), near.c.order_value).order_by(near.c.n))
-    found = [(RecordRow(*row[:-1]), Position(row[-1], row[0], row[1])) for row in rows[: page.first]]
+    rows = await session.load(_page, page, RecordRow)
+    found = [(row, Position(row["order_value"], row.source, row.external_id)) for row in rows[: page.first]]
     return (found[::-1] if page.is_backward else found), len(rows) > page.first
+
+
+def _page(page: RecordPage) -> Select[Any]:
+    near = limited(page.rows().select([*RECORD_COLUMNS, "order_value", "n"]), page.first).subquery("near")
+    return select(*_columns(near.c), near.c.order_value).order_by(near.c.n)
 
 
 async def records_by_key(session: ReadSession, keys: Sequence[RecordKey]) -> dict[RecordKey, RecordRow]:
     """Return the records that exist among the keys."""
-    rows = await session.rows(select(*_columns(RECORD.c)).where(_is_one_of((Record.source, Record.external_id), keys)))
-    return {(row[0], row[1]): RecordRow(*row) for row in rows}
+    rows = await session.load(_records, _Keys.of(keys), RecordRow)
+    return {(row.source, row.external_id): row for row in rows}
+
+
+def _records(keys: "_Keys") -> Select[Any]:
+    return select(*_columns(RECORD.c)).where(_is_one_of((Record.source, Record.external_id), keys))
 
 
 async def raw_by_key(session: ReadSession, keys: Sequence[RecordKey]) -> dict[RecordKey, RawRecord]:
     """Return the raw rows of records; of a source that changed its kind, the one that came last."""
-    statement = select(RawRecord).where(_is_one_of((RawRecord.source, RawRecord.external_id), keys))
+    statement = select(RawRecord).where(_is_one_of((RawRecord.source, RawRecord.external_id), _Keys.of(keys)))
     found = await session.scalars(statement.order_by(RawRecord.received_at))
     return {(raw.source, raw.external_id): raw for raw in found}
 
@@ -102,13 +112,19 @@ async def counts_by_source(session: ReadSession, sources: Sequence[str]) -> dict
     return dict(await session.rows(statement.group_by(Record.source)))
 
 
-def _is_one_of(columns: Sequence[InstrumentedAttribute[str]], keys: Sequence[RecordKey]) -> ColumnElement[bool]:
+class _Keys(NamedTuple):
+    sources: Any
+    ids: Any
+
+    @classmethod
+    def of(cls, keys: Sequence[RecordKey]) -> "_Keys":
+        return cls(tuple([source for source, _ in keys]), tuple([one for _, one in keys]))
+
+
+def _is_one_of(columns: Sequence[InstrumentedAttribute[str]], keys: _Keys) -> ColumnElement[bool]:
     """Compare with a list in two parameters, so that lists of every length share one prepared statement."""
-    sources, ids = ([key[place] for key in keys] for place in (0, 1))
     wanted = (
-        func.unnest(literal(sources, ARRAY(Text)), literal(ids, ARRAY(Text)))
-        .table_valued("source", "external_id")
-        .render_derived()
+        func.unnest(*(bound_list(one, Text()) for one in keys)).table_valued("source", "external_id").render_derived()
     )
     return tuple_(*columns).in_(select(wanted.c.source, wanted.c.external_id))
 

@@ -2,26 +2,31 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Protocol, TypeGuard
 
+import asyncpg
+import orjson
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
     FromClause,
     Select,
     Table,
+    Text,
     UnaryExpression,
     bindparam,
+    cast,
     func,
     literal,
     select,
     union_all,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.orm import configure_mappers
 from sqlalchemy.types import TypeEngine
 
-from db.models.atlas import Agent, Concept, Entity, Kind, Work
+from db.dates import Calendar, HistoricalDate, Precision
+from db.models.atlas import DATE_PARTS, Entity
 
 ENTITY: Table = Entity.__table__  # type: ignore[assignment]
 ENTITY_COLUMNS = tuple(column.name for column in ENTITY.columns if column.name != "document")
@@ -122,22 +127,80 @@ def columns_of(source: FromClause, prefix: str = "") -> dict[str, ColumnElement[
     return {prefix + name: source.c[name] for name in ENTITY_COLUMNS}
 
 
-# The ORM does so when it is used first; entities are made without it.
-configure_mappers()
+_AS_TEXT = ("labels", "details")
+_DATES = {side: itemgetter(*(f"{side}_{part}" for part in DATE_PARTS)) for side in ("start", "end")}
+_PRECISIONS, _CALENDARS = tuple(Precision), tuple(Calendar)
 
-_CLASSES: dict[Kind, type[Entity]] = {Kind.AGENT: Agent, Kind.WORK: Work, Kind.CONCEPT: Concept}
-_KIND = ENTITY_COLUMNS.index("kind")
+ENTITIES = select(
+    *(cast(ENTITY.c[name], Text).label(name) if name in _AS_TEXT else ENTITY.c[name] for name in ENTITY_COLUMNS)
+)
+"""Selects what an `EntityRow` is made of; JSON is read when it is asked for, which is seldom."""
 
 
-ENTITIES = select(*(ENTITY.c[name] for name in ENTITY_COLUMNS))
-"""Selects what `entity_of` reads; made once, since making a SELECT of so many columns takes longer than running it."""
+class Found(asyncpg.Record):
+    """A row as the driver makes it; the columns that a class names are its attributes."""
+
+    __slots__ = ()
+
+    def __init_subclass__(cls) -> None:
+        """Make them."""
+        for name in cls.__annotations__:
+            setattr(cls, name, property(itemgetter(name)))
 
 
-def entity_of(values: Sequence[Any]) -> Entity:
-    """Make an entity to read, of the values of ENTITY_COLUMNS; the ORM would take three times as long to make it."""
-    entity = object.__new__(_CLASSES[values[_KIND]])
-    vars(entity).update(zip(ENTITY_COLUMNS, values, strict=True))
-    return entity
+class EntityRow(Found):
+    """An entity: nothing is made of its row but what is asked for."""
+
+    __slots__ = ()
+
+    id: int
+    key: str
+    kind: str
+    name: str | None
+    description: str | None
+    is_stub: bool
+    disciplines: list[str]
+    field: str | None
+    work_type: str | None
+    start_year: int | None
+    end_year: int | None
+    dataset: str
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The names by language code."""
+        labels: dict[str, str] = orjson.loads(self["labels"])
+        return labels
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """What only some entities have."""
+        details: dict[str, Any] = orjson.loads(self["details"])
+        return details
+
+    @property
+    def start(self) -> HistoricalDate | None:
+        """The birth, publication or first use."""
+        return _date(*_DATES["start"](self))
+
+    @property
+    def end(self) -> HistoricalDate | None:
+        """The death or last use."""
+        return _date(*_DATES["end"](self))
+
+
+def _date(
+    year: int | None,
+    month: int | None,
+    day: int | None,
+    precision: int | None,
+    calendar: int | None,
+    first: int | None,
+    last: int | None,
+) -> HistoricalDate | None:
+    if year is None or first is None or last is None:
+        return None
+    return HistoricalDate(year, month, day, _PRECISIONS[precision or 0], _CALENDARS[calendar or 0], first, last)
 
 
 @dataclass(frozen=True, slots=True)

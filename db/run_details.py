@@ -12,7 +12,7 @@ from db.lookups import is_any
 from db.models.operations import EtlRun, Quarantine
 from db.models.records import RawRecord, RecordField, RunQuality
 from db.operations import is_within
-from db.session import ReadSession
+from db.reading import ReadSession
 
 
 @dataclass(frozen=True, slots=True)

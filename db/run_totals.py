@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from db.models.operations import EtlRun
 from db.operations import data_version, open_quarantine
-from db.session import ReadSession
+from db.reading import ReadSession
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from db.lookups import entities_by_id
 from db.models.atlas import Entity, Kind
-from db.session import ReadSession
+from db.reading import ReadSession
+from db.rows import EntityRow
 from db.text import fold
 
 SearchPosition = tuple[int, float, int]
@@ -19,7 +20,7 @@ SearchPosition = tuple[int, float, int]
 class Hit:
     """An entity found, and its position."""
 
-    entity: Entity
+    entity: EntityRow
     position: SearchPosition
 
 

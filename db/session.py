@@ -1,25 +1,25 @@
 """Engines and sessions: reading and writing are different types, so that a reader cannot be handed a writer."""
 
-import asyncio
 import math
 import socket
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import asyncpg
 import orjson
-from sqlalchemy import CursorResult, Executable, Row, Select, event, make_url, text
+from sqlalchemy import CursorResult, Executable, event, make_url, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from db.binary_copy import HEADER, TRAILER
 from db.breaker import Breaker
 from db.errors import ConfigurationError, ConnectionLostError, DatabaseUnavailableError
+from db.observe import OBSERVERS
 from db.pool import FairPool
 from db.roles import READ_ONLY
 
@@ -30,8 +30,8 @@ READER_CONNECT_TIMEOUT_SECONDS = 2
 IDLE_SECONDS = 1.0
 """A connection that was idle for longer is asked whether it lives, before a statement is trusted to it."""
 CHECK_SECONDS = 0.5
-END_SECONDS = 0.1
-"""How long a request waits for its cancelled statement to end, which goes on without it then."""
+CLEAR_SECONDS = 2.0
+"""How long a server may take to confirm that it stopped a statement, before the connection is given up."""
 OLDEST_SERVER = 14
 SILENCE_SECONDS = 30
 """A loader's connection of which the network carries nothing for so long is given up, by either end."""
@@ -44,13 +44,14 @@ URL_OPTIONS = {"host": "host", "port": "port", "ssl": "ssl", "sslmode": "ssl"}
 DATABASE_ERRORS = (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError)
 """What a statement may raise: COPY goes to the driver past SQLAlchemy."""
 
+READ_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, SQLAlchemyError, OSError, DatabaseUnavailableError)
+"""What reading may raise."""
+
 # The driver complains about a URL's parts by ValueError, OverflowError and its InterfaceError.
 _REFUSALS = (ValueError, OverflowError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError)
 _LOOK = "client_connection_check_interval"
 # Connection exceptions, insufficient resources, operator intervention, system errors.
 _FAULTS_OF_THE_SERVER = ("08", "53", "57P", "58")
-
-T = TypeVar("T")
 
 
 def sqlalchemy_url(url: str) -> URL:
@@ -87,6 +88,8 @@ def read_engine(
         poolclass=FairPool,
         pool_size=pool_size,
         max_overflow=0,
+        # Who needs a transaction begins it; the connections cannot write in any case.
+        isolation_level="AUTOCOMMIT",
         pool_timeout=WAIT_SECONDS,
         json_deserializer=orjson.loads,
         connect_args={
@@ -115,7 +118,7 @@ def read_engine(
     event.listen(engine.sync_engine, "connect", _read_only)
     event.listen(engine.sync_engine, "checkin", _note_idleness)
     event.listen(engine.sync_engine, "checkout", _refuse_dead)
-    return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    return engine.execution_options(**{OBSERVERS: []})
 
 
 def _attempt(breaker: Breaker, dialect: Any, _record: object, arguments: Any, options: Any) -> Any:
@@ -230,76 +233,6 @@ def _connect(dialect: Any, _record: object, arguments: Sequence[Any], options: d
         raise DatabaseUnavailableError(f"cannot connect to PostgreSQL: {one_line(cause)}") from cause
     _notice_silence(connection, SILENCE_SECONDS, PROBE_SECONDS)
     return connection
-
-
-class ReadSession:
-    """What one request may do: reads, all of the same snapshot, on one connection taken at the first of them."""
-
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._session = AsyncSession(engine, expire_on_commit=False, autoflush=False)
-        # Loaders of one request run concurrently; a connection runs one statement at a time.
-        self._turn = asyncio.Lock()
-        self._is_closed = False
-        self._running: asyncio.Timeout | None = None
-        self._ending: asyncio.Task[None] | None = None
-
-    async def rows(
-        self, statement: Executable, parameters: dict[str, Any] | None = None
-    ) -> Sequence[Row[*tuple[Any, ...]]]:
-        """Run a statement and return all of its rows."""
-        async with self._open():
-            result = await self._session.execute(statement, parameters)
-            return result.all()
-
-    async def scalars(self, statement: Select[T]) -> Sequence[T]:
-        """Run a statement and return the first column of its rows; entities come as Agent, Work or Concept."""
-        async with self._open():
-            return (await self._session.scalars(statement)).all()
-
-    async def scalar(self, statement: Select[T]) -> T | None:
-        """Run a statement and return the first column of its first row, or None."""
-        async with self._open():
-            return await self._session.scalar(statement)
-
-    async def row(self, sql: str, arguments: Sequence[Any]) -> "asyncpg.Record":
-        """Return the one row of a statement as PostgreSQL prepares it; raises asyncpg's errors too."""
-        async with self._open():
-            driver = await _driver(await self._session.connection())
-            row = await driver.fetchrow(sql, *arguments)
-            assert isinstance(row, asyncpg.Record)
-            return row
-
-    async def restart(self) -> None:
-        """Have later reads see another snapshot, which a failed statement makes necessary."""
-        async with self._open():
-            await self._session.close()
-
-    async def close(self) -> None:
-        """Give the connection back; a running statement is cancelled and fails, later reads raise RuntimeError."""
-        self._is_closed = True
-        if self._running is None or self._running.expired():
-            await self._session.close()
-            return
-        # Loaders run their statements in tasks of their own, which nobody else would end.
-        self._running.reschedule(0)
-        self._ending = asyncio.create_task(self._end())
-        await asyncio.wait((self._ending,), timeout=END_SECONDS)
-
-    async def _end(self) -> None:
-        async with self._turn:
-            await self._session.close()
-
-    @asynccontextmanager
-    async def _open(self) -> AsyncIterator[None]:
-        async with self._turn:
-            if self._is_closed:
-                # Loaders outlive a cancelled request: their next statement would take a connection for ever.
-                raise RuntimeError("the request that this session belongs to has ended")
-            try:
-                async with asyncio.timeout(None) as self._running:
-                    yield
-            finally:
-                self._running = None
 
 
 class WriteSession:

@@ -14,13 +14,11 @@ from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
 from db.errors import ConnectionLostError, OverloadedError
 from db.observe import Statement, Tell, observe_statements
-from db.session import WAIT_SECONDS, was_lost
+from db.session import CLEAR_SECONDS, WAIT_SECONDS, was_lost
 
 KEEP_SECONDS = 1.0
 MAX_WAITING = 500
 """Who comes when so many wait already is refused at once: the last of them would not have a turn in time."""
-CLEAR_SECONDS = 2.0
-"""How long a server may take to confirm that it stopped a statement, before the connection is given up."""
 
 
 @dataclass(slots=True)

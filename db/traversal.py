@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     CTE,
@@ -29,10 +29,10 @@ from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 from sqlalchemy.sql.elements import Grouping
 from sqlalchemy.types import TypeEngine
 
-from db.lookups import INFLUENCE, EntityKey, Link, edge_columns, entity_row, is_any, literal_of
+from db.lookups import INFLUENCE, EntityKey, Link, edge_columns, entity_row, literal_of
 from db.models.atlas import Influence, Kind, RelationshipType
+from db.reading import ReadSession
 from db.rows import ENTITY, ENTITY_COLUMNS, Columns, Order, Rows, Slot, bound, bound_list, columns_of, keys_of
-from db.session import ReadSession
 
 MAX_DEPTH = 32
 MAX_NODES = 5_000
@@ -55,9 +55,6 @@ class Walk:
 
     depths: dict[int, int]
     cuts: tuple[Cut, ...]
-
-
-_LINK = select(*(getattr(Influence, name) for name in Link._fields[:-1]), cast(Influence.provenance, Text))
 
 
 class PathLimitError(Exception):
@@ -196,7 +193,7 @@ class LinkRows:
 
     outcome: Columns
     of: Links = ALL_LINKS
-    most: int = MAX_EDGES
+    most: int | ColumnElement[int] = MAX_EDGES
 
     @property
     def columns(self) -> Columns:
@@ -212,7 +209,7 @@ class LinkRows:
         """See Ordered."""
         of_ends = [name for name in names if name in self.columns.keys() - edge_columns(INFLUENCE).keys()]
         node = self._nodes({name.partition("_")[2] for name in of_ends})
-        edge = self._edges(None if self.of.kind is None else node).subquery()
+        edge = self.edges(None if self.of.kind is None else node).subquery()
         order = [edge.c[key] for key in keys_of(self.order)]
         chosen: dict[str, ColumnElement[Any]] = {**dict(edge.c), "n": func.row_number().over(order_by=order)}
         source: Any = edge
@@ -235,7 +232,7 @@ class LinkRows:
         conditions = [] if self.of.kind is None else [entity.c.kind == literal_of(self.of.kind)]
         return found.where(entity.c.id == any_(self.outcome["all_ids"]), *conditions).cte()
 
-    def _edges(self, node: CTE | None) -> Select[Any]:
+    def edges(self, node: CTE | None = None) -> Select[Any]:
         """Select the edges among the nodes, or among all that was reached."""
         ids, each = self.outcome["all_ids"], select(func.unnest(self.outcome["all_ids"]))
         if node is not None:
@@ -352,24 +349,39 @@ async def walk(
 ) -> Walk:
     """Visit what lies before a node or after it; see Reach."""
     reach = Reach(start, tuple(types), max_depth, first, backward)
-    rows = await session.rows(reach.visits())
-    inside = [row for row in rows if row.depth <= max_depth]
-    cuts = [Cut.FIRST] if len(inside) > first else []
-    if len(inside) < len(rows):
-        cuts.append(Cut.MAX_DEPTH)
-    return Walk({row.id: row.depth for row in inside[:first]}, tuple(cuts))
+    ((ids, depths, is_cut_by_first, is_cut_by_depth),) = await session.load(_outcome, reach)
+    cuts = {Cut.FIRST: is_cut_by_first, Cut.MAX_DEPTH: is_cut_by_depth}
+    depth_of = dict(zip(ids or (), depths or (), strict=True))
+    return Walk(depth_of, tuple([cut for cut, is_cut in cuts.items() if is_cut]))
+
+
+def _outcome(reach: Reach) -> Select[Any]:
+    return reach.outcome()
+
+
+class _Among(NamedTuple):
+    """Which edges: those among nodes, of types, and how many of them at most."""
+
+    all_ids: Any
+    types: Any
+    most: Any
 
 
 async def edges_among(
     session: ReadSession, ids: Sequence[int], types: Sequence[RelationshipType]
 ) -> tuple[list[Link], bool]:
     """Return the edges whose both ends are among the ids, at most MAX_EDGES, and whether there are more."""
-    edges = await session.rows(
-        _LINK.where(is_any(Influence.target_id, ids), is_any(Influence.source_id, ids), is_any(Influence.type, types))
-        .order_by(Influence.target_id, Influence.type, Influence.source_id)
-        .limit(MAX_EDGES + 1)
-    )
-    return [Link._make(edge) for edge in edges[:MAX_EDGES]], len(edges) > MAX_EDGES
+    edges = await session.load(_among, _Among(tuple(ids), tuple(types), MAX_EDGES + 1), Link)
+    return edges[:MAX_EDGES], len(edges) > MAX_EDGES
+
+
+def _among(wanted: _Among) -> Select[Any]:
+    ids = bound_list(wanted.all_ids, BigInteger())
+    outcome = {"all_ids": ids, "types": bound_list(wanted.types, Influence.type.type)}
+    rows = LinkRows(outcome, most=bound(wanted.most, Integer()))
+    edge = rows.edges().subquery()
+    columns = [cast(edge.c[name], Text) if name == "provenance" else edge.c[name] for name in Link.__annotations__]
+    return select(*columns).order_by(*(edge.c[key] for key in keys_of(rows.order)))
 
 
 async def shortest_path(

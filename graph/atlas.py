@@ -19,9 +19,8 @@ from db.lookups import (
     entity_rows,
     label_rows,
 )
-from db.models import atlas as models
 from db.models.atlas import Kind, RelationshipType
-from db.rows import Slot, bound
+from db.rows import EntityRow, Slot, bound
 from graph.compiled.dates import date_object, date_text
 from graph.compiled.mapping import SQL, Listed, Mapped, One, Row, Value, column, mapped
 from graph.context import Info
@@ -37,7 +36,7 @@ DEFAULT_FIRST = 50
 First = Annotated[int, strawberry.argument(description="How many at most, up to 100.")]
 AnId = Annotated[strawberry.ID, strawberry.argument(description='A public id: "Q868", "metacademy:bayes_rule".')]
 
-AnyEntity = strawberry.Parent[models.Entity]
+AnyEntity = strawberry.Parent[EntityRow]
 
 
 def _of(attribute: str, description: str, sql: Mapped) -> Any:
@@ -49,13 +48,10 @@ def _of(attribute: str, description: str, sql: Mapped) -> Any:
     return mapped(resolve, description, sql)
 
 
-AnAgent = strawberry.Parent[models.Agent]
-AWork = strawberry.Parent[models.Work]
-
-_TYPE_NAMES = {Kind.AGENT: "Agent", Kind.WORK: "Work", Kind.CONCEPT: "Concept"}
+_TYPE_NAMES: dict[str, str] = {Kind.AGENT: "Agent", Kind.WORK: "Work", Kind.CONCEPT: "Concept"}
 
 
-async def entity_by_key(info: Info, key: str) -> models.Entity | None:
+async def entity_by_key(info: Info, key: str) -> EntityRow | None:
     """Return the entity of a public id, or None; raises InvalidKeyError when the text has no form of one."""
     entity = await info.context.loaders.entities_by_id.load(internal_id(key))
     return entity if entity is not None and entity.key == key else None
@@ -119,7 +115,7 @@ class Node:
     )
 
     @staticmethod
-    def resolve_type(value: models.Entity, *_: object) -> str:
+    def resolve_type(value: EntityRow, *_: object) -> str:
         """Name the type of an entity by its kind."""
         return _TYPE_NAMES[value.kind]
 
@@ -165,7 +161,7 @@ class Entity(Node):
     )
 
 
-def _discipline(root: AnAgent) -> str | None:
+def _discipline(root: AnyEntity) -> str | None:
     return root.disciplines[0] if root.disciplines else None
 
 
@@ -178,7 +174,7 @@ def _countries_sql(row: Row, _request: Any) -> ColumnElement[Any]:
     return func.coalesce(func.nullif(countries, literal_column("'null'::jsonb")), literal_column("'[]'::jsonb"))
 
 
-def _countries(root: AnAgent) -> list[str]:
+def _countries(root: AnyEntity) -> list[str]:
     return [str(country) for country in root.details.get("countries") or ()]
 
 
@@ -215,10 +211,10 @@ class Agent(Entity):
     @classmethod
     def is_type_of(cls, value: object, _info: Any) -> bool:
         """Tell agents from the other kinds."""
-        return isinstance(value, models.Agent)
+        return isinstance(value, EntityRow) and value.kind == Kind.AGENT
 
 
-async def _author(root: AWork, info: Info) -> models.Entity | None:
+async def _author(root: AnyEntity, info: Info) -> EntityRow | None:
     authors = await info.context.loaders.lists_by_parent.load((root.id, AuthorsOf(1)))
     return authors[0] if authors else None
 
@@ -248,7 +244,7 @@ class Work(Entity):
     @classmethod
     def is_type_of(cls, value: object, _info: Any) -> bool:
         """Tell works from the other kinds."""
-        return isinstance(value, models.Work)
+        return isinstance(value, EntityRow) and value.kind == Kind.WORK
 
 
 @strawberry.type(description="An idea, a field or a skill.")
@@ -277,10 +273,10 @@ class Concept(Entity):
     @classmethod
     def is_type_of(cls, value: object, _info: Any) -> bool:
         """Tell concepts from the other kinds."""
-        return isinstance(value, models.Concept)
+        return isinstance(value, EntityRow) and value.kind == Kind.CONCEPT
 
 
-async def _node(info: Info, id: AnId) -> models.Entity | None:
+async def _node(info: Info, id: AnId) -> EntityRow | None:
     return await entity_by_key(info, id)
 
 
@@ -300,14 +296,14 @@ def _keys(ids: list[strawberry.ID]) -> EntityKeys:
 
 async def _nodes(
     info: Info, ids: Annotated[list[strawberry.ID], strawberry.argument(description="Public ids, at most 100.")]
-) -> list[models.Entity | None]:
+) -> list[EntityRow | None]:
     found = await info.context.loaders.entities_by_id.load_many(list(_keys(ids).ids))
     return [entity if entity and entity.key == key else None for key, entity in zip(ids, found, strict=True)]
 
 
-async def _figure_detail(info: Info, id: AnId) -> models.Entity | None:
+async def _figure_detail(info: Info, id: AnId) -> EntityRow | None:
     entity = await entity_by_key(info, id)
-    return entity if isinstance(entity, models.Agent) else None
+    return entity if entity is not None and entity.kind == Kind.AGENT else None
 
 
 ENTITY_OF_KEY = One(lambda _, key: entity_row(key), _key)

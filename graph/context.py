@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import strawberry
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from db.session import ReadSession
+from db.reading import ReadSession
 from graph.access import ANYONE, Caller
 from graph.cache import LASTING_SECONDS
 from graph.dataloaders import Loaders

@@ -5,6 +5,7 @@ import strawberry
 from db.lookups import MembersOf
 from db.models import atlas as models
 from db.operations import count_cycles, cycle_page
+from db.rows import EntityRow
 from graph.atlas import DEFAULT_FIRST, Entity, First
 from graph.context import Info
 from graph.pagination import (
@@ -25,7 +26,7 @@ CURSOR = "CYCLES"
 
 async def _members(
     root: strawberry.Parent[models.PrerequisiteCycle], info: Info, first: First = DEFAULT_FIRST
-) -> list[models.Entity]:
+) -> list[EntityRow]:
     return cut(info, await info.context.loaders.lists_by_parent.load((root.id, MembersOf(check_first(first)))), first)
 
 

@@ -1,19 +1,18 @@
 """The loaders of one operation: however many parents ask, one statement a level and set of arguments."""
 
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from aiodataloader import DataLoader
-from sqlalchemy import Row
 
 from db import lookups, records, run_details
-from db.lookups import EntityList, InfluencePage, Link
-from db.models.atlas import Dataset, Entity
+from db.lookups import DatasetRow, EntityList, InfluencePage, LinkedRow, MeasuredRow
 from db.models.operations import EtlRun, Quarantine, RunReport
 from db.models.records import RawRecord, RecordField, RunQuality
+from db.reading import ReadSession
 from db.records import RecordKey
+from db.rows import EntityRow
 from db.run_details import QuarantinePage
-from db.session import ReadSession
 from graph.limits import MAX_ENTRIES, limit_error
 
 K = TypeVar("K", bound=Hashable)
@@ -30,8 +29,8 @@ class Loaders:
 
     def __init__(self, session: ReadSession) -> None:
         size = _Size()
-        self.entities_by_id: DataLoader[int, Entity | None] = _single(session, lookups.entities_by_id)
-        self.datasets_by_name: DataLoader[str, Dataset | None] = _single(session, lookups.datasets_by_name)
+        self.entities_by_id: DataLoader[int, EntityRow | None] = _single(session, lookups.entities_by_id)
+        self.datasets_by_name: DataLoader[str, DatasetRow | None] = _single(session, lookups.datasets_by_name)
         self.runs_by_id: DataLoader[int, EtlRun | None] = _single(session, lookups.runs_by_id)
         self.reports_by_run: DataLoader[int, RunReport | None] = _single(session, lookups.reports_by_run)
         self.quality_by_run: DataLoader[int, RunQuality | None] = _single(session, run_details.quality_by_run)
@@ -44,10 +43,10 @@ class Loaders:
         self.quarantine_by_run = _listed(session, run_details.quarantine_by_run, list, size)
         self.quarantine_counts_by_run: DataLoader[int, int | None]
         self.quarantine_counts_by_run = _single(session, run_details.quarantine_counts_by_run)
-        self.measures_by_entity: DataLoader[int, Row[Any] | None] = _single(session, lookups.measures_by_entity)
-        self.lists_by_parent: DataLoader[tuple[int, EntityList], list[Entity]]
+        self.measures_by_entity: DataLoader[int, MeasuredRow | None] = _single(session, lookups.measures_by_entity)
+        self.lists_by_parent: DataLoader[tuple[int, EntityList], list[EntityRow]]
         self.lists_by_parent = _listed(session, lookups.lists_by_parent, list, size)
-        self.influences_by_entity: DataLoader[tuple[int, InfluencePage], list[tuple[Link, Entity]]]
+        self.influences_by_entity: DataLoader[tuple[int, InfluencePage], list[LinkedRow]]
         self.influences_by_entity = _listed(session, lookups.influences_by_entity, list, size)
         self.influence_counts_by_entity: DataLoader[tuple[int, InfluencePage], int]
         self.influence_counts_by_entity = _listed(session, lookups.influence_counts_by_entity, int, size)

@@ -5,12 +5,11 @@ import math
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope
 
-from db.session import was_lost
+from db.session import READ_ERRORS, was_lost
 from graph.errors import Code, RequestError, bad_input, causes_of
 
 HEADER = "X-Request-Timeout"
@@ -111,7 +110,7 @@ def bounded(endpoint: Endpoint) -> Endpoint:
     async def tried_again(request: Request) -> Response:
         try:
             return await endpoint(request)
-        except (OSError, SQLAlchemyError) as error:
+        except READ_ERRORS as error:
             if not any(was_lost(cause) for cause in causes_of(error)):
                 raise
         return await endpoint(request)

@@ -6,11 +6,9 @@ from enum import Enum
 from functools import cached_property
 from typing import Any
 
-import asyncpg
 import orjson
 import strawberry
 from graphql import GraphQLError, OperationDefinitionNode
-from sqlalchemy.exc import SQLAlchemyError
 from strawberry.exceptions import MissingQueryError
 from strawberry.extensions import SchemaExtension
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
@@ -18,8 +16,7 @@ from strawberry.types import ExecutionContext, ExecutionResult
 from strawberry.types.execution import PreExecutionError
 from strawberry.types.graphql import OperationType
 
-from db.errors import DatabaseUnavailableError
-from db.session import one_line, was_lost
+from db.session import READ_ERRORS, one_line, was_lost
 from db.statements import Readers
 from graph.access import Permissions
 from graph.cache import Answer
@@ -35,9 +32,6 @@ logger = logging.getLogger(__name__)
 
 # Syntax errors and names that do not exist, too large or complex: whatever the parameters, it will fail again.
 _WRONG_STATEMENTS = ("42", "54")
-
-FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, SQLAlchemyError, OSError, DatabaseUnavailableError)
-"""What running a compiled statement may raise."""
 
 
 class Compiling(Enum):
@@ -79,7 +73,7 @@ class OperationScope(SchemaExtension):
         for key, prepared in context.prepared.items():
             try:
                 row = await context.session.row(prepared.sql, prepared.arguments)
-            except FAILURES as error:
+            except READ_ERRORS as error:
                 schema.note_failure(prepared, error)
                 # All from one snapshot: after a failure there is another.
                 await context.session.restart()
@@ -155,7 +149,7 @@ class AtlasSchema(strawberry.Schema):
             return None
         try:
             row = await readers.row(prepared.sql, prepared.arguments)
-        except FAILURES as error:
+        except READ_ERRORS as error:
             if (known := explain(error)) is not None and known[0] in PASSING:
                 return _failed(prepared, error)
             self.note_failure(prepared, error)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import orjson
 import strawberry
 
-from db.lookups import InfluencePage, InfluencePosition, Link, dataset_row, statement_rows
-from db.models import atlas as models
+from db.lookups import DatasetRow, InfluencePage, InfluencePosition, dataset_row, statement_rows
 from db.models.atlas import RelationshipType
+from db.rows import EntityRow
 from graph.compiled.mapping import SQL, WITHIN_PAGE, Listed, One, Page, Part, Row, mapped
 from graph.context import Info
 from graph.errors import bad_input
@@ -55,12 +55,12 @@ class Dataset:
 DATASET = One(lambda row, _: dataset_row(row["dataset"]))
 
 
-async def dataset_of(root: strawberry.Parent[models.Entity], info: Info) -> models.Dataset | None:
+async def dataset_of(root: strawberry.Parent[EntityRow], info: Info) -> DatasetRow | None:
     """Return an entity's dataset."""
     return await info.context.loaders.datasets_by_name.load(root.dataset)
 
 
-async def _named_dataset(root: "strawberry.Parent[Provenance]", info: Info) -> models.Dataset | None:
+async def _named_dataset(root: "strawberry.Parent[Provenance]", info: Info) -> DatasetRow | None:
     return await info.context.loaders.datasets_by_name.load(root.dataset_name)
 
 
@@ -130,7 +130,7 @@ class InfluenceConnection:
 
 
 async def influences_of(
-    root: strawberry.Parent[models.Entity],
+    root: strawberry.Parent[EntityRow],
     info: Info,
     direction: Annotated[
         Direction, strawberry.argument(description="Edges that end here (BACKWARD) or begin here (FORWARD).")
@@ -144,7 +144,7 @@ async def influences_of(
     """List an entity's edges of one direction."""
     page = _page(direction, types, first, after)
     found = await info.context.loaders.influences_by_entity.load((root.id, page))
-    edges = [_edge(influence, far) for influence, far in found[:first]]
+    edges = [_edge(far) for far in found[:first]]
     cursors = [edge.cursor for edge in edges]
     return InfluenceConnection(
         counted=(root.id, replace(page, first=0, after=None)),
@@ -175,13 +175,13 @@ INFLUENCES = Page(
 )
 
 
-def _edge(influence: Link, far: Any) -> InfluenceEdge:
+def _edge(far: Any) -> InfluenceEdge:
     return InfluenceEdge(
-        provenance_json=influence.provenance,
-        cursor=encode_cursor(CURSOR, (influence.type, far.id)),
+        provenance_json=far.edge_provenance,
+        cursor=encode_cursor(CURSOR, (far.edge_type, far.id)),
         node=far,
-        type=influence.type,
-        confidence=influence.confidence,
-        is_derived=influence.is_derived,
-        note=influence.note,
+        type=far.edge_type,
+        confidence=far.edge_confidence,
+        is_derived=far.edge_is_derived,
+        note=far.edge_note,
     )

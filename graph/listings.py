@@ -22,8 +22,8 @@ from db.listings import (
     prefix_pattern,
     spellings,
 )
-from db.models import atlas as models
 from db.models.atlas import Kind
+from db.rows import EntityRow
 from db.search import count_hits, search_page
 from db.text import fold
 from graph.atlas import DEFAULT_FIRST, Agent, Entity, First
@@ -153,7 +153,7 @@ async def _entities(
     session = info.context.session
     found, has_more = await entity_page(session, page)
     return connection(
-        [(encode_cursor(order_by, (value, entity.id)), entity) for entity, value in found],
+        [(encode_cursor(order_by, (entity["order_value"], entity.id)), entity) for entity in found],
         lambda: count_entities(session, page),
         has_next=page.has_cursor if page.is_backward else has_more,
         has_previous=has_more if page.is_backward else page.has_cursor,
@@ -231,7 +231,7 @@ async def _timeline_figures(
         strawberry.argument(description="Two astronomical years, [-500, -300]: only agents who may be born in them."),
     ] = strawberry.UNSET,
     first: First = DEFAULT_FIRST,
-) -> list[models.Entity]:
+) -> list[EntityRow]:
     return cut(info, await listed(info.context.session, _births(discipline, year_range, first)), first)
 
 
@@ -252,7 +252,7 @@ async def _interdisciplinary_context(
         list[str | None] | None, strawberry.argument(description='Only agents of any of these: ["philosophy"].')
     ] = strawberry.UNSET,
     first: First = DEFAULT_FIRST,
-) -> list[models.Entity]:
+) -> list[EntityRow]:
     return cut(info, await listed(info.context.session, _lives(year, fields, first)), first)
 
 

@@ -1,10 +1,11 @@
 """Where an entity stands in the whole graph, as it was measured after a load."""
 
+import orjson
 import strawberry
 
 from db.lookups import degree_rows, measured_row
-from db.models import atlas as models
 from db.models.atlas import RelationshipType
+from db.rows import EntityRow
 from graph.compiled.mapping import SQL, Listed, One
 from graph.context import Info
 from graph.scalars import BigInt
@@ -45,19 +46,20 @@ class Measures:
     )
 
 
-async def measures_of(root: strawberry.Parent[models.Entity], info: Info) -> Measures | None:
+async def measures_of(root: strawberry.Parent[EntityRow], info: Info) -> Measures | None:
     """Return an entity's measures; None when it came after the last measuring."""
     row = await info.context.loaders.measures_by_entity.load(root.id)
     if row is None:
         return None
+    incoming, outgoing = orjson.loads(row.incoming), orjson.loads(row.outgoing)
     return Measures(
         level=row.level,
         page_rank=row.page_rank,
         degree=row.degree,
         degrees=[
-            Degree(type=edge_type, incoming=row.incoming.get(edge_type, 0), outgoing=row.outgoing.get(edge_type, 0))
+            Degree(type=edge_type, incoming=incoming.get(edge_type, 0), outgoing=outgoing.get(edge_type, 0))
             for edge_type in RelationshipType
-            if edge_type in row.incoming or edge_type in row.outgoing
+            if edge_type in incoming or edge_type in outgoing
         ],
         is_in_cycle=row.is_in_cycle,
         data_version=row.data_version,

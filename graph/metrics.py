@@ -12,13 +12,12 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from db.errors import DatabaseUnavailableError
 from db.observe import Statement
+from db.reading import ReadSession
 from db.run_totals import EtlTotals, etl_totals
-from db.session import ReadSession
+from db.session import READ_ERRORS
 from db.statements import Readers
 from graph.series import Counter, Histogram
 
@@ -189,7 +188,7 @@ class Totals(Collector):
             session = ReadSession(self._engine)
             self._is_up = False
             try:
-                with suppress(SQLAlchemyError, OSError, TimeoutError, DatabaseUnavailableError):
+                with suppress(*READ_ERRORS):
                     async with asyncio.timeout(TOTALS_PATIENCE_SECONDS):
                         self._totals = await etl_totals(session)
                     self._is_up, self._read_at = True, time.monotonic()

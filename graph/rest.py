@@ -10,9 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from db import operations, records, run_details
+from db.reading import ReadSession
 from db.record_filters import AllOf, ColumnTest
 from db.record_keys import RecordPage, Wanted
-from db.session import ReadSession
 from graph.access import Caller
 from graph.admission import Account, payer
 from graph.answers import JSONResponse, error_answer, problem

@@ -7,8 +7,8 @@ import strawberry
 
 from db.keys import internal_id
 from db.lookups import EntityKey, Link, entities_by_id
-from db.models import atlas as models
 from db.models.atlas import Kind, RelationshipType
+from db.rows import EntityRow
 from db.text import fold
 from db.traversal import Cut, LinkRows, Links, Reach, WalkFrom, edges_among, reached_rows, walk
 from graph.atlas import Concept
@@ -81,12 +81,12 @@ class LearningStep:
 ARoadmap = strawberry.Parent["Roadmap"]
 
 
-def title(entity: models.Entity) -> str:
+def title(entity: EntityRow) -> str:
     """Return what to call an entity: its name, or its id when it has none."""
     return entity.name or entity.key
 
 
-def _goal(root: ARoadmap) -> models.Concept:
+def _goal(root: ARoadmap) -> EntityRow:
     return root.concepts[root.goal]
 
 
@@ -135,7 +135,7 @@ class Roadmap:
     """The outcome of a walk over prerequisites."""
 
     goal: strawberry.Private[int]
-    concepts: strawberry.Private[dict[int, models.Concept]]
+    concepts: strawberry.Private[dict[int, EntityRow]]
     depths: strawberry.Private[dict[int, int]]
     links: strawberry.Private[list[Link]]
     concept: Concept = mapped(_goal, "The concept to learn.", Part(Row.whole))
@@ -216,9 +216,9 @@ async def _roadmap(
     )
 
 
-async def _concepts(info: Info, ids: list[int]) -> dict[int, models.Concept]:
+async def _concepts(info: Info, ids: list[int]) -> dict[int, EntityRow]:
     found = await entities_by_id(info.context.session, ids) if ids else {}
-    return {node: entity for node in ids if isinstance(entity := found.get(node), models.Concept)}
+    return {node: entity for node in ids if (entity := found.get(node)) and entity.kind == Kind.CONCEPT}
 
 
 @strawberry.type

@@ -10,6 +10,7 @@ import httpx
 from sqlalchemy import event
 from starlette.applications import Starlette
 
+from db.observe import OBSERVERS, Statement
 from db.settings import Settings
 from db.statements import Readers
 from graph.app import create_app
@@ -64,13 +65,19 @@ class Client:
         def executed(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
             collected.append(statement)
 
+        def loaded(statement: Statement) -> None:
+            collected.append(statement.sql)
+
         engine = self.app.state.engine.sync_engine
+        observers = engine.get_execution_options()[OBSERVERS]
         event.listen(engine, "before_cursor_execute", executed)
+        observers.append(loaded)
         with patch.object(Readers, "row", compiled):
             try:
                 yield collected
             finally:
                 event.remove(engine, "before_cursor_execute", executed)
+                observers.remove(loaded)
 
 
 @asynccontextmanager

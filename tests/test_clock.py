@@ -9,8 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.models.operations import RunStatus
 from db.operations import source_states
+from db.reading import ReadSession
 from db.run_totals import etl_totals
-from db.session import ReadSession, read_engine, write_session
+from db.session import read_engine, write_session
 from etl import pipeline, reports, runs, status
 from etl.pipeline import Options, Progress
 from etl.staging import Counts

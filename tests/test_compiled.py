@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from db.session import ReadSession, read_engine, write_engine
+from db.reading import ReadSession
+from db.session import read_engine, write_engine
+from db.shapes import Plan
 from db.statements import Readers
 from graph.compiled.mapping import NotCompilableError
-from graph.compiled.plans import Compiler, Plan
+from graph.compiled.plans import Compiler
 from graph.context import Context
 from graph.execution import Compiling
 from graph.schema import build

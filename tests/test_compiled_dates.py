@@ -9,7 +9,8 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from db.dates import MAX_YEAR, Calendar, HistoricalDate, Precision, days_in_month, format_date, from_day_number
 from db.models.atlas import DATE_PARTS
-from db.session import ReadSession, read_engine
+from db.reading import ReadSession
+from db.session import read_engine
 from graph.compiled.dates import CALENDAR, EARLIEST, IN_WORDS, ISO_DATE, LATEST, PRECISION
 from graph.compiled.mapping import Row
 from graph.dates import describe

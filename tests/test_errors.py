@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from db import lookups
-from db.session import ReadSession, write_engine
+from db.reading import ReadSession
+from db.session import write_engine
 from graph.context import Context
 from tests.client import Client, serving
 

@@ -9,7 +9,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.observe import Statement
-from db.session import ReadSession, read_engine
+from db.reading import ReadSession
+from db.session import read_engine
 from db.statements import Readers
 from graph import metrics
 from graph.metrics import MAX_NAMES, OTHER, UNNAMED, Metrics

@@ -8,9 +8,10 @@ from sqlalchemy import Dialect, text
 from sqlalchemy.dialects import postgresql
 
 from db import records
+from db.reading import ReadSession
 from db.record_keys import Position, RecordOrder, RecordPage, Wanted
 from db.rows import limited
-from db.session import ReadSession, write_engine
+from db.session import write_engine
 from graph.records import read_position, write_position
 from tests import small_records
 from tests.client import Client

@@ -1,11 +1,14 @@
 import asyncio
+from itertools import permutations
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from db.session import ReadSession, read_engine, sqlalchemy_url, write_session
+from db.models.operations import DataVersion
+from db.reading import ReadSession
+from db.session import read_engine, sqlalchemy_url, write_session
 
 
 async def test_copy_rolls_back_with_its_transaction(engine: AsyncEngine) -> None:
@@ -29,6 +32,27 @@ async def test_read_session_cannot_write_and_keeps_its_snapshot(database: str, e
     with pytest.raises(DBAPIError, match="read-only transaction"):
         await session.rows(text("UPDATE data_version SET version = 6"))
     await session.close()
+    await reading.dispose()
+
+
+async def test_ways_of_reading_share_a_snapshot(database: str, engine: AsyncEngine) -> None:
+    reading = read_engine(database, 1, 10)
+    newest = select(DataVersion.version)
+
+    async def by_orm(session: ReadSession) -> int | None:
+        return await session.scalar(newest)
+
+    async def by_driver(session: ReadSession) -> int | None:
+        ((version,),) = await session.load(lambda _: newest, None)
+        return int(version)
+
+    for first, second in permutations([by_orm, by_driver]):
+        session = ReadSession(reading)
+        before = await first(session)
+        async with write_session(engine) as writer:
+            await writer.execute("UPDATE data_version SET version = version + 1")
+        assert await second(session) == await first(session) == before
+        await session.close()
     await reading.dispose()
 
 

@@ -12,7 +12,8 @@ from db import traversal
 from db.models.atlas import Dataset, Influence, Kind, RelationshipType
 from db.models.base import Base
 from db.models.operations import EtlRun
-from db.session import ReadSession, read_engine, write_engine
+from db.reading import ReadSession
+from db.session import read_engine, write_engine
 from db.traversal import Cut, LinkRows, Links, PathLimitError, Walk, edges_among, shortest_path, walk
 from tests.conftest import Clone
 from tests.small_graph import TERMS

@@ -2,7 +2,6 @@
 
 from datetime import datetime
 from enum import StrEnum
-from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import (
@@ -21,7 +20,6 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, REAL, TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.dates import Calendar, HistoricalDate, Precision
 from db.models.base import Base
 
 
@@ -50,19 +48,6 @@ class RelationshipType(StrEnum):
 
 
 DATE_PARTS = ("year", "month", "day", "precision", "calendar", "first", "last")
-
-
-def _date(prefix: str) -> property:
-    """Make a property of a date in several columns; a composite would be made of every row, asked for or not."""
-    parts = attrgetter(*(f"{prefix}_{part}" for part in DATE_PARTS))
-
-    def read(entity: "Entity") -> HistoricalDate | None:
-        year, month, day, precision, calendar, first, last = parts(entity)
-        if year is None or first is None or last is None:
-            return None
-        return HistoricalDate(year, month, day, Precision(precision or 0), Calendar(calendar or 0), first, last)
-
-    return property(read)
 
 
 class Dataset(Base):
@@ -122,8 +107,6 @@ class Entity(Base):
         deferred=True,
         deferred_raiseload=True,
     )
-
-    start, end = _date("start"), _date("end")
 
     __mapper_args__ = {"polymorphic_on": "kind"}  # noqa: RUF012 (SQLAlchemy's declarative form)
     __table_args__ = (

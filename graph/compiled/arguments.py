@@ -1,10 +1,7 @@
 """From a request's variables to a statement's shape and parameters, without looking at the document again."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import Field, dataclass, fields
-from datetime import datetime
-from enum import Enum
-from functools import lru_cache
+from dataclasses import dataclass
 from typing import Any
 
 from graphql import (
@@ -26,12 +23,9 @@ from strawberry.types.field import StrawberryField
 from strawberry.types.unset import UNSET
 
 from db.errors import AtlasError
-from db.rows import Slot
 from graph.compiled.mapping import NotCompilableError, Read
 
 Convert = Callable[[object, StrawberryArgument], object]
-Shape = Any
-"""Hashable: all of a request but its values, in whose place their types stand."""
 
 
 def _is_int(value: object) -> bool:
@@ -190,56 +184,6 @@ def variables_in(node: Any) -> list[str]:
 
 def _has_variable_inside(value: Any) -> bool:
     return not isinstance(value, VariableNode) and bool(variables_in(value))
-
-
-_SHAPES = (bool, Enum)
-_SCALARS = (str, int, float, datetime)
-
-
-def split(request: Any, values: list[Any]) -> Shape:
-    """Return a request's shape, and append its values."""
-    if request is None or isinstance(request, _SHAPES):
-        return request
-    if isinstance(request, _SCALARS):
-        values.append(request)
-        return type(request)
-    if isinstance(request, tuple) and not hasattr(request, "_fields"):
-        values.append([entry.value if isinstance(entry, Enum) else entry for entry in request])
-        return tuple
-    if isinstance(request, tuple):
-        return type(request), tuple([split(part, values) for part in request])
-    kind: Any = type(request)
-    return kind, tuple([_split_field(one, getattr(request, one.name), values) for one in _fields_of(kind)])
-
-
-@lru_cache
-def _fields_of(kind: type) -> tuple[Field[Any], ...]:
-    # `fields` would look for them each time.
-    return fields(kind)
-
-
-def _split_field(one: Field[Any], value: Any, values: list[Any]) -> Shape:
-    if "parts" in one.metadata:
-        return tuple([split(part, values) for part in value])
-    return value if "fixed" in one.metadata else split(value, values)
-
-
-def fill(request: Any, names: Iterator[str]) -> Any:
-    """Return a request with slots in the place of its values, named in the order of `split`."""
-    if request is None or isinstance(request, _SHAPES):
-        return request
-    if isinstance(request, _SCALARS) or (isinstance(request, tuple) and not hasattr(request, "_fields")):
-        return Slot(next(names), tuple if isinstance(request, tuple) else type(request))
-    if isinstance(request, tuple):
-        return type(request)(*[fill(part, names) for part in request])
-    kind: Any = type(request)
-    return kind(**{one.name: _fill_field(one, getattr(request, one.name), names) for one in _fields_of(kind)})
-
-
-def _fill_field(one: Field[Any], value: Any, names: Iterator[str]) -> Any:
-    if "parts" in one.metadata:
-        return tuple([fill(part, names) for part in value])
-    return value if "fixed" in one.metadata else fill(value, names)
 
 
 def request_of(make: Callable[[Mapping[str, Any]], Any], variables: Mapping[str, Any]) -> Any:

@@ -1,64 +1,25 @@
 """From a document's text to a prepared statement: what was seen before costs two look-ups and its parameters."""
 
-from collections import OrderedDict
 from collections.abc import Hashable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import count
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import strawberry
 from graphql import DocumentNode, FieldNode, GraphQLError, OperationDefinitionNode, OperationType
-from sqlalchemy import BindParameter, Select
-from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.sql.visitors import iterate
 
-from graph.compiled.arguments import Variables, fill, request_of, split
+from db.shapes import MAX_PLANS, Plan, Recent, fill, plan_of, slots, split
+from graph.compiled.arguments import Variables, request_of
 from graph.compiled.builder import Builder
 from graph.compiled.mapping import NotCompilableError
 from graph.compiled.selection import Selector, Tree, deciding_variables
 from graph.parsed import ParsedDocuments
 
-SLOT = "given_"
 MARK = "\x01"
 """See graph.compiled.builder."""
-MAX_PLANS = 512
 MAX_TREES = 32
 MAX_DOCUMENT_LENGTH = 50_000
-
-K = TypeVar("K", bound=Hashable)
-V = TypeVar("V")
-
-_DIALECT = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call]
-
-
-class _Recent(OrderedDict[K, V], Generic[K, V]):
-    """What was used last."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self._size = size
-
-    def find(self, key: K) -> V | None:
-        if key not in self:
-            return None
-        self.move_to_end(key)
-        return self[key]
-
-    def keep(self, key: K, value: V) -> V:
-        self[key] = value
-        if len(self) > self._size:
-            self.popitem(last=False)
-        return value
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A statement without any value of a client; its parameters are the values in these places."""
-
-    sql: str
-    places: tuple[int, ...]
 
 
 class Prepared(NamedTuple):
@@ -93,7 +54,7 @@ class _Operation:
     variables: Variables
     deciding: tuple[str, ...]
     selector: Selector
-    trees: _Recent[tuple[object, ...], Tree | Exception]
+    trees: Recent[tuple[object, ...], Tree | Exception]
 
 
 class Compiler:
@@ -110,9 +71,9 @@ class Compiler:
         self._schema = schema
         self._parsed = parsed or ParsedDocuments(schema._schema)
         self._patience = patience
-        self._seen: _Recent[Hashable, int] = _Recent(most)
-        self._operations: _Recent[tuple[str, str | None], _Operation | Exception] = _Recent(most)
-        self._plans: _Recent[Hashable, Plan | Exception] = _Recent(most)
+        self._seen: Recent[Hashable, int] = Recent(most)
+        self._operations: Recent[tuple[str, str | None], _Operation | Exception] = Recent(most)
+        self._plans: Recent[Hashable, Plan | Exception] = Recent(most)
 
     def prepare(self, query: str, name: str | None, given: Mapping[str, Any], *, is_costly: bool = False) -> Prepared:
         """Return a statement and its parameters; raises NotCompilableError when the executor must answer.
@@ -154,7 +115,7 @@ class Compiler:
         plan = self._plans.find(key) or self._new_plan(key, tree, requests, is_costly)
         if isinstance(plan, Exception):
             raise NotCompilableError(*plan.args)
-        return Prepared(key, plan.sql, [values[place] for place in plan.places], tree.nodes, tree.is_nullable)
+        return Prepared(key, plan.sql, plan.arguments(values), tree.nodes, tree.is_nullable)
 
     def refuse(self, prepared: Prepared) -> None:
         """Have the executor answer what was prepared, from now on: its statement fails."""
@@ -188,7 +149,7 @@ class Compiler:
             variables = Variables(self._schema._schema, node.variable_definitions or ())
             converter = self._schema.schema_converter
             selector = Selector(self._schema._schema, self._schema.config, converter.scalar_registry, document)
-            return _Operation(node, variables, deciding, selector, _Recent(MAX_TREES))
+            return _Operation(node, variables, deciding, selector, Recent(MAX_TREES))
         except (GraphQLError, NotCompilableError, RecursionError) as reason:
             return NotCompilableError(str(reason))
 
@@ -212,18 +173,9 @@ def _tree(operation: _Operation, variables: Mapping[str, Any], root: str | None)
 
 
 def _plan(tree: Tree, requests: list[Any]) -> Plan | Exception:
-    slots = (f"{SLOT}{number}" for number in count())
+    names = slots()
     try:
-        filled = [fill(request, slots) for request in requests]
+        filled = [fill(request, names) for request in requests]
         return plan_of(Builder(filled).statement(tree.root))
     except (NotCompilableError, RecursionError, SQLAlchemyError) as reason:
         return NotCompilableError(str(reason))
-
-
-def plan_of(statement: Select[Any]) -> Plan:
-    """Write a statement as PostgreSQL prepares it; the code's constants stand in it, where the planner sees them."""
-    for part in iterate(statement):
-        if isinstance(part, BindParameter) and not part.key.startswith(SLOT):
-            part.literal_execute = True
-    compiled = statement.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
-    return Plan(str(compiled), tuple([int(name.removeprefix(SLOT)) for name in compiled.positiontup or ()]))
