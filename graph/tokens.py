@@ -15,6 +15,7 @@ from joserfc.errors import ExpiredTokenError, InvalidClaimError, InvalidKeyIdErr
 from joserfc.jwk import Key, KeySet, OctKey
 
 from db.errors import ConfigurationError
+from db.session import one_line
 from db.settings import Settings
 from graph.access import ANONYMOUS, ANYONE, Caller, Role
 
@@ -22,7 +23,7 @@ LEEWAY_SECONDS = 30
 MAX_TOKEN_LENGTH = 8192
 MAX_SUBJECT_LENGTH = 200
 MAX_KEYS_BYTES = 1024 * 1024
-KEYS_FETCH_SECONDS = 5
+KEYS_FETCH_SECONDS = 2
 KEYS_TTL_SECONDS = 600
 KEYS_RETRY_SECONDS = 30
 """The shortest time between two fetches for unknown keys: made-up tokens must not have us hammer the issuer."""
@@ -105,11 +106,15 @@ class PublishedKeys:
         async with self._turn:
             if time.monotonic() - self._tried_at < max_age_seconds:
                 return
-            self._tried_at = time.monotonic()
             try:
                 self._keys = _read_keys(await self._fetch())
-            except (OSError, ValueError, TimeoutError, aiohttp.ClientError) as error:
-                logger.warning("the keys of tokens cannot be read from %s: %r", self._location, error)
+            except aiohttp.ClientResponseError as error:
+                logger.warning("the keys of tokens cannot be read from ATLAS_JWKS: HTTP %s", error.status)
+            except (OSError, ValueError, aiohttp.ClientError) as error:
+                logger.warning("the keys of tokens cannot be read from ATLAS_JWKS: %s", one_line(error))
+            finally:
+                # Those who waited meanwhile must not each try an issuer that does not answer.
+                self._tried_at = time.monotonic()
 
     async def _fetch(self) -> bytes:
         if not _is_url(self._location):

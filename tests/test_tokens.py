@@ -216,6 +216,29 @@ async def test_keys_that_never_came_are_not_asked_for_at_each_request() -> None:
     assert issuer.asked == 1
 
 
+async def test_silent_issuer_is_waited_for_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tokens, "KEYS_FETCH_SECONDS", 0.1)
+    monkeypatch.setattr(tokens, "KEYS_ABSENT_SECONDS", 0.1)
+    asked = 0
+
+    async def take(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(1)
+        writer.close()
+
+    async with await asyncio.start_server(take, "127.0.0.1", 0) as issuer:
+        port = issuer.sockets[0].getsockname()[1]
+        checked = checker(jwks=f"http://user:hidden@127.0.0.1:{port}/keys", **PUBLISHED)
+        found = await asyncio.gather(*(checked.caller(signed(RSA)) for _ in range(5)), return_exceptions=True)
+    assert [type(one) for one in found] == [KeysUnavailableError] * 5
+    assert asked == 1
+    assert "cannot be read" in caplog.text
+    assert "hidden" not in caplog.text
+
+
 async def test_too_large_a_set_of_keys_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokens, "MAX_KEYS_BYTES", 100)
     async with publishing(Issuer()) as url:
