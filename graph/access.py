@@ -1,5 +1,6 @@
 """Who may ask for what: roles are declared beside the fields, and checked before anything of an operation runs."""
 
+import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -73,11 +74,12 @@ def needs(role: Role, field: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks; `subject` is None for anyone without a token."""
+    """Who asks; `subject` is None for anyone without a token, which holds until `expires_at`, in seconds since 1970."""
 
     subject: str | None
     role: Role
     may_introspect: bool = True
+    expires_at: float = math.inf
 
     def told(self) -> dict[str, str | None]:
         """Return what logs tell of the caller."""

@@ -122,7 +122,8 @@ def create_app(settings: Settings, url: str) -> Starlette:
             await asyncio.to_thread(watch.close)
 
     page = graphiql_page(EXAMPLE_QUERY)
-    served = schema if settings.suggestions else build(suggestions=False)
+    # Suggestions would tell the schema, a name at a time.
+    served = schema if settings.suggestions and settings.introspection else build(suggestions=False)
     endpoint = Endpoint(served, (lambda: page) if settings.introspection else None)
     graphql = Route(GRAPHQL_PATH, endpoint)
     return Starlette(

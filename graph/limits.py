@@ -38,7 +38,7 @@ MAX_SOCKETS = 1_000
 MAX_SOCKET_OPERATIONS = 20
 """Of a socket at the same time, subscriptions counted."""
 MAX_SOCKET_SECONDS = 3_600
-"""A socket is closed then, and its client connects anew: with a token that still holds, to a process that is there."""
+"""A socket is closed then, and its client connects anew, to a process that is there."""
 SOCKET_INIT_SECONDS = 10
 MAX_FRAGMENTS = 1_000
 """Of a message."""

@@ -8,6 +8,7 @@ name again whenever the version of the data has risen.
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from typing import Any
@@ -19,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from db.errors import DatabaseUnavailableError
+from graph.access import Caller
 from graph.admission import CostAsked
 from graph.answering import Answers
 from graph.answers import graphql_error
@@ -102,16 +104,26 @@ class _Socket:
     async def serve(self) -> None:
         """Take messages until the socket closes; raises _Closing or WebSocketDisconnect."""
         try:
-            async with asyncio.timeout(MAX_SOCKET_SECONDS):
+            async with asyncio.timeout(MAX_SOCKET_SECONDS) as limit:
                 await self._initialise()
+                token_ends = asyncio.get_running_loop().time() + self._token_seconds
+                limit.reschedule(min(token_ends, limit.when() or token_ends))
                 while True:
                     await self._take(await self._message())
         except TimeoutError:
+            if self._token_seconds <= 0:
+                raise _Closing(FORBIDDEN, "Forbidden: the token has expired: get a new one") from None
             raise _Closing(status.WS_1012_SERVICE_RESTART, "The socket is old: connect anew") from None
         finally:
             for task in self._operations.values():
                 task.cancel()
             await asyncio.gather(*self._operations.values(), return_exceptions=True)
+
+    @property
+    def _token_seconds(self) -> float:
+        """How long the caller's token holds yet."""
+        caller: Caller = self._websocket.scope["state"]["caller"]
+        return caller.expires_at - time.time()
 
     async def _initialise(self) -> None:
         try:

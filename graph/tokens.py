@@ -161,7 +161,8 @@ class Tokens:
         claims = await self._check(self._keys, _token_of(authorization))
         role = _role_of(claims)
         subject = str(claims.get("sub") or "unnamed")[:MAX_SUBJECT_LENGTH]
-        return Caller(subject, role, self._may_introspect or role >= Role.ADMIN)
+        may_introspect = self._may_introspect or role >= Role.ADMIN
+        return Caller(subject, role, may_introspect, claims["exp"] + LEEWAY_SECONDS)
 
     async def _check(self, keys: Keys, token: str) -> Mapping[str, Any]:
         try:

@@ -149,6 +149,12 @@ async def test_metrics_are_for_operators(guarded: Client) -> None:
     assert (await guarded.http.get("/metrics", headers=bearer("operator"))).status_code == 200
 
 
+async def test_without_introspection_no_names_are_suggested(sample_url: str) -> None:
+    async with serving(sample_url, introspection=False) as client:
+        _, message = await client.refusal("{ figureDetai { id } }")
+        assert "Did you mean" not in message
+
+
 async def test_introspection_and_graphiql_can_be_off(sample_url: str) -> None:
     browser = {"accept": "text/html"}
     async with serving(sample_url, introspection=False, **SETTINGS) as client:

@@ -1,6 +1,7 @@
 import asyncio
 import io
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,6 +15,7 @@ from websockets.typing import Subprotocol
 from db.session import write_engine
 from graph import sockets
 from graph.limits import MAX_BODY_BYTES, MAX_SOCKET_OPERATIONS
+from graph.tokens import LEEWAY_SECONDS
 from tests import small_graph
 from tests.attacks import ATTACKS, Attack
 from tests.client import Client
@@ -243,6 +245,18 @@ async def test_token_in_the_first_message_tells_the_caller(url: str) -> None:
         async with opened(client) as socket:
             await send(socket, type="connection_init", payload={"authorization": "Bearer nonsense"})
             assert await closed(socket) == 4403
+
+
+async def test_socket_is_closed_when_its_token_expires(url: str) -> None:
+    async with on_loopback(url, **SETTINGS) as client:
+        for name in ("payload", "additional_headers"):
+            # It has expired, but for the leeway.
+            expiring = bearer("reader", exp=time.time() - LEEWAY_SECONDS + 2)
+            async with connected(client, **{name: expiring}) as socket:
+                await send(socket, type="ping")
+                assert await receive(socket) == {"type": "pong"}
+                assert await closed(socket) == 4403
+                assert "expired" in (socket.close_reason or "")
 
 
 OPERATIONS = [one for one in ATTACKS if one.method == "POST" and one.url == "/graphql" and one.content is not None]
