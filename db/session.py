@@ -67,6 +67,9 @@ def sqlalchemy_url(url: str) -> URL:
         raise ConfigurationError(
             f"DATABASE_URL starts with {parsed.drivername!r}: only PostgreSQL is supported (postgresql://…)"
         )
+    if "@" in (parsed.host or ""):
+        # What follows the first @ would be told with the host.
+        raise ConfigurationError("DATABASE_URL has an @ in its user or password: write it as %40")
     if unknown := sorted(parsed.query.keys() - URL_OPTIONS.keys()):
         raise ConfigurationError(
             f"DATABASE_URL has the option {unknown[0]!r}: only {', '.join(URL_OPTIONS)} can be given"

@@ -6,6 +6,7 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from db.errors import ConfigurationError
 from db.models.operations import DataVersion
 from db.reading import ReadSession
 from db.session import read_engine, sqlalchemy_url, write_session
@@ -82,3 +83,10 @@ async def test_connections_are_given_in_order(database: str) -> None:
     await asyncio.gather(*map(read, range(10)))
     assert served == list(range(20))
     await engine.dispose()
+
+
+def test_password_with_an_at_sign_is_not_told() -> None:
+    with pytest.raises(ConfigurationError, match="write it as %40") as refused:
+        sqlalchemy_url("postgresql://me:se@cret@host/name")
+    assert "cret" not in str(refused.value)
+    assert sqlalchemy_url("postgresql://me:se%40cret@host/name").password == "se@cret"
