@@ -19,7 +19,7 @@ from db.embedded import database
 from db.migrations import upgrade
 from db.reading import ReadSession
 from db.record_keys import Position, RecordOrder, RecordPage, Wanted
-from db.records import record_page
+from db.records import position_of, record_page
 from db.session import read_engine, write_engine
 from db.settings import Settings
 
@@ -72,7 +72,7 @@ async def measure(url: str, records: int) -> None:
 async def _position(session: ReadSession, wanted: Wanted, order: RecordOrder, records: int) -> Position:
     """Return the position after so many records."""
     rows, _ = await record_page(session, RecordPage(wanted, order, 1, offset=records - 1))
-    return rows[-1][1]
+    return position_of(rows[-1])
 
 
 def main() -> None:

@@ -70,15 +70,15 @@ class Link(Found):
 
 
 class LinkedRow(EntityRow):
-    """An entity on the far side of an edge, which is told as that of Link."""
+    """An entity on the far side of an edge, with what Link tells of that."""
 
     __slots__ = ()
 
-    edge_type: RelationshipType
-    edge_confidence: float
-    edge_is_derived: bool
-    edge_note: str | None
-    edge_provenance: str
+    type: RelationshipType
+    confidence: float
+    is_derived: bool
+    note: str | None
+    provenance: str
 
 
 class DatasetRow(Found):
@@ -380,16 +380,14 @@ async def influences_by_entity(
 
 def _influences(of: _OfParents) -> Select[Any]:
     parent = _parents(of.ids)
-    names = [*LinkedRow.__annotations__]
-    near = (
-        limited(of.wanted.rows(parent.c.id).select(["id", *names, "n"]), of.wanted.first)
-        .correlate(parent)
-        .lateral("near")
-    )
+    names = {name: f"edge_{name}" for name in LinkedRow.__annotations__}
+    edges = limited(of.wanted.rows(parent.c.id).select(["id", *names.values(), "n"]), of.wanted.first)
+    near = edges.correlate(parent).lateral("near")
     found = parent.join(near, true()).join(ENTITY, ENTITY.c.id == near.c.id)
-    edge = (*(near.c[name] for name in names[:-1]), cast(near.c.edge_provenance, Text).label("edge_provenance"))
-    statement = ENTITIES.add_columns(parent.c.id.label("parent"), *edge).select_from(found)
-    return statement.order_by(parent.c.id, near.c.n)
+    edge: dict[str, ColumnElement[Any]] = {name: near.c[column] for name, column in names.items()}
+    edge["provenance"] = cast(edge["provenance"], Text)
+    columns = [parent.c.id.label("parent"), *(one.label(name) for name, one in edge.items())]
+    return ENTITIES.add_columns(*columns).select_from(found).order_by(parent.c.id, near.c.n)
 
 
 def _grouped(rows: Sequence[F]) -> dict[int, list[F]]:

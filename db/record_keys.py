@@ -5,7 +5,7 @@ each read from its index; the sources themselves are found by skipping through t
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -33,7 +33,6 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import TSQUERY
 from sqlalchemy.orm import InstrumentedAttribute
 
-from db.lookups import FIXED
 from db.models.records import Record
 from db.record_filters import RecordFilter
 from db.rows import Sequel, Slot, bound
@@ -125,7 +124,7 @@ class RecordPage:
     position: Position | None = None
     is_backward: bool = False
     is_within: bool = False
-    offset: int = field(default=0, metadata=FIXED)
+    offset: int | Slot | None = None
 
     @property
     def has_cursor(self) -> bool:
@@ -159,7 +158,7 @@ class RecordPage:
             first = 1 if self.is_within else 0
             place = [bound(at.source, Record.source.type), bound(at.external_id, Record.external_id.type)]
             statement = statement.where(_beyond(key[first:], place[first:], self.is_descending))
-        return statement.order_by(*self._id_order()).offset(self.offset or None)
+        return statement.order_by(*self._id_order()).offset(_skipped(self))
 
     def _id_order(self) -> list[ColumnElement[Any]]:
         return [_directed(column, self.is_descending) for column in (RECORD.c.source, RECORD.c.external_id)]
@@ -193,13 +192,21 @@ def page_keys(page: RecordPage) -> Subquery:
         pieces.append(_of_sources(piece.order_by(*(_directed(one, page.is_descending) for one in key)), part, page))
     merged = union_all(*pieces).subquery("merged")
     statement = select(merged).order_by(*in_direction(merged, page.is_descending))
-    return _few(statement.offset(page.offset or None), page, 0).subquery("keys")
+    return _few(statement.offset(_skipped(page)), page).subquery("keys")
 
 
-def _few(statement: Select[Any], page: RecordPage, skipped: int) -> Select[Any]:
-    """Limit to a page and one more; the planner must know, too, that there are few."""
-    few = select(statement.limit(MOST_ROWS + skipped).subquery())
-    return few.limit(bound(page.first, BigInteger()) + literal_column(str(1 + skipped), BigInteger))
+def _few(statement: Select[Any], page: RecordPage, skipped: ColumnElement[int] | None = None) -> Select[Any]:
+    """Limit to a page and one more, and to what is skipped; the planner must know, too, that there are few."""
+    one = literal_column("1", BigInteger)
+    most: ColumnElement[int] = literal_column(str(MOST_ROWS), BigInteger)
+    more = bound(page.first, BigInteger()) + one
+    if skipped is not None:
+        most, more = most + skipped, more + skipped
+    return select(statement.limit(most).subquery()).limit(more)
+
+
+def _skipped(page: RecordPage) -> ColumnElement[int] | None:
+    return None if page.offset is None else bound(page.offset, BigInteger())
 
 
 def in_direction(rows: FromClause, descending: bool) -> list[ColumnElement[Any]]:
@@ -215,10 +222,10 @@ def _of_sources(piece: Select[Any], part: _Part, page: RecordPage) -> Select[Any
     if part.sign and page.position:
         pivot = [source.bool_op(part.sign)(bound(page.position.source, Record.source.type))]
     if page.wanted.source is not None:
-        return select(_few(piece.where(*pivot), page, page.offset).subquery())
+        return select(_few(piece.where(*pivot), page, _skipped(page)).subquery())
     # By its name, since SQLAlchemy would not look for it two levels above.
     of_source = Record.source == literal_column("sources.source", Text)
-    each = _few(piece.where(of_source), page, page.offset).lateral()
+    each = _few(piece.where(of_source), page, _skipped(page)).lateral()
     return select(each).select_from(_SOURCES.join(each, true())).where(*pivot)
 
 

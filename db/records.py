@@ -65,17 +65,22 @@ class Total:
     is_exact: bool
 
 
-async def record_page(session: ReadSession, page: RecordPage) -> tuple[list[tuple[RecordRow, Position]], bool]:
+async def record_page(session: ReadSession, page: RecordPage) -> tuple[list[RecordRow], bool]:
     """Return a page in the list's own order, and whether there is more beyond it in the direction of paging."""
     assert isinstance(page.first, int)
     rows = await session.load(_page, page, RecordRow)
-    found = [(row, Position(row["order_value"], row.source, row.external_id)) for row in rows[: page.first]]
+    found = rows[: page.first]
     return (found[::-1] if page.is_backward else found), len(rows) > page.first
 
 
 def _page(page: RecordPage) -> Select[Any]:
     near = limited(page.rows().select([*RECORD_COLUMNS, "order_value", "n"]), page.first).subquery("near")
     return select(*_columns(near.c), near.c.order_value).order_by(near.c.n)
+
+
+def position_of(row: RecordRow) -> Position:
+    """Return the place of a page's record in its list."""
+    return Position(row["order_value"], row.source, row.external_id)
 
 
 async def records_by_key(session: ReadSession, keys: Sequence[RecordKey]) -> dict[RecordKey, RecordRow]:

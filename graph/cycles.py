@@ -47,7 +47,8 @@ async def _prerequisite_cycles(
     session = info.context.session
     found, has_more = await cycle_page(session, size, (position[0], position[1]) if position else None)
     return connection(
-        [(encode_cursor(CURSOR, (cycle.size, cycle.id)), cycle) for cycle in found],
+        found,
+        lambda cycle: encode_cursor(CURSOR, (cycle.size, cycle.id)),
         lambda: count_cycles(session),
         has_next=has_more,
         has_previous=position is not None,

@@ -24,7 +24,7 @@ from graph.compiled.mapping import NotCompilableError
 from graph.compiled.plans import Compiler, Prepared, told
 from graph.context import Context
 from graph.errors import PASSING, Code, RequestError, bad_input, causes_of, explain, presentable
-from graph.executor import PlainExecutor
+from graph.executor import KeptReads, PlainExecutor
 from graph.limits import COSTLY, MAX_ANSWER_BYTES, limit_error
 from graph.parsed import ParsedDocuments
 
@@ -101,6 +101,7 @@ class AtlasSchema(strawberry.Schema):
     ) -> None:
         super().__init__(*args, **kwargs)
         self.execution_context_class = PlainExecutor
+        self.kept_reads = KeptReads()
         self._compiling = compiling
         self._suggestions = suggestions
         self.parsed = ParsedDocuments(self._schema, hide_suggestions=not suggestions)

@@ -1,18 +1,24 @@
 """Strawberry's executor, which reads what is plain at once: no resolver call, path or check for awaitables a field.
 
 Plain are attributes, what a function of the parent alone returns, and objects and lists of nothing else. They are read
-in a loop, by readers that are made once an operation. A value that is not as its type says ends that: the executor
+by columns: a field of all objects of a list, then the next one, which leaves the loops to the interpreter's own code.
+What reads them is kept for the operations of a document. A value that is not as its type says ends that: the executor
 then completes the field as ever, and tells what is wrong and where.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, islice, repeat
+from math import isfinite
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from graphql import (
+    DocumentNode,
     GraphQLBoolean,
     GraphQLField,
+    GraphQLFloat,
     GraphQLID,
+    GraphQLInt,
     GraphQLLeafType,
     GraphQLObjectType,
     GraphQLOutputType,
@@ -29,16 +35,71 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.field import StrawberryField
 
-Details = list[FieldDetails]
-Read = Callable[[Any], Any]
-"""Reads a value, or completes one; raises when that is not as it should be."""
+from db.shapes import Recent
+from graph.compiled.mapping import NotCompilableError
+from graph.compiled.selection import deciding_variables
 
-_AS_THEY_ARE: Mapping[Any, type] = {GraphQLString: str, GraphQLID: str, GraphQLBoolean: bool}
-"""Scalars, and the type whose values are written as they are."""
+MAX_KEPT = 512
+"""Documents whose readers are kept; as many selections of each as variables can choose."""
+
+Details = list[FieldDetails]
+Get = Callable[[Any], Any]
+Read = Callable[[Sequence[Any]], Sequence[Any]]
+"""Reads a field of each of some parents, or completes values; raises when one of them is not as it should be."""
+Reads = dict[tuple[GraphQLObjectType, tuple[int, ...]], Read | None]
+"""By the type and the nodes of a field; None where it is not plain."""
+
+
+def _fits(values: Sequence[int]) -> bool:
+    return min(values) >= -(2**31) and max(values) < 2**31
+
+
+def _are_finite(values: Sequence[float]) -> bool:
+    return all(map(isfinite, values))
+
+
+_AS_THEY_ARE: Mapping[Any, tuple[type, Callable[[Any], bool] | None]] = {
+    GraphQLString: (str, None),
+    GraphQLID: (str, None),
+    GraphQLBoolean: (bool, None),
+    GraphQLInt: (int, _fits),
+    GraphQLFloat: (float, _are_finite),
+}
+"""Scalars, the type whose values are written as they are, and which of them."""
 
 
 class _NotPlainError(Exception):
     """What is selected needs resolvers, or a value is not as it should be."""
+
+
+class _Document(NamedTuple):
+    """The nodes of an operation, which must not go while their readers are kept, and what decides its selection."""
+
+    nodes: DocumentNode
+    deciding: tuple[str, ...]
+    reads: Recent[tuple[Any, ...], Reads]
+
+
+class KeptReads:
+    """The readers of the operations that were executed last."""
+
+    def __init__(self) -> None:
+        self._documents: Recent[int, _Document] = Recent(MAX_KEPT)
+
+    def of(self, executor: "PlainExecutor") -> Reads:
+        """Return those of an operation and the variables that decide what it selects."""
+        operation = executor.operation
+        known = self._documents.find(id(operation))
+        if known is None:
+            nodes = DocumentNode(definitions=(operation, *executor.fragment_definitions.values()))
+            try:
+                known = _Document(nodes, deciding_variables(nodes), Recent(MAX_KEPT))
+            except NotCompilableError:
+                return {}
+            self._documents.keep(id(operation), known)
+        decided = tuple([executor.variable_values.coerced.get(name) for name in known.deciding])
+        reads = known.reads.find(decided)
+        return known.reads.keep(decided, {}) if reads is None else reads
 
 
 class PlainExecutor(StrawberryGraphQLCoreExecutionContext):
@@ -49,7 +110,7 @@ class PlainExecutor(StrawberryGraphQLCoreExecutionContext):
         self._answered: Mapping[str, Any] = self.context_value.answered
         # Extensions that resolve are to see every field.
         self._is_watched = bool(self.middleware_manager and self.middleware_manager.middlewares)
-        self._readers: dict[tuple[GraphQLObjectType, int], Read | None] = {}
+        self._reads: Reads = self.schema.extensions[GraphQLCoreConverter.DEFINITION_BACKREF].kept_reads.of(self)
 
     def execute_field(
         self, parent_type: GraphQLObjectType, source: Any, field_details_list: Details, path: Path, *further: Any
@@ -57,85 +118,70 @@ class PlainExecutor(StrawberryGraphQLCoreExecutionContext):
         """Read what is plain, and leave the rest to Strawberry."""
         if path.prev is None and path.key in self._answered:
             return self._answered[str(path.key)]
-        read = self._reader(parent_type, field_details_list)
+        read = None if self._is_watched else self._reader(parent_type, field_details_list)
         if read is not None:
             try:
-                return read(source)
-            except _NotPlainError:
-                self._readers[parent_type, id(field_details_list)] = None
+                return read((source,))[0]
             except Exception:  # noqa: BLE001 - whatever it was, it comes again below, where it is told
                 pass
         return super().execute_field(parent_type, source, field_details_list, path, *further)
 
     def _reader(self, parent: GraphQLObjectType, details: Details) -> Read | None:
-        key = (parent, id(details))
-        if key not in self._readers:
+        key = (parent, tuple([id(one.node) for one in details]))
+        if key not in self._reads:
             try:
-                self._readers[key] = None if self._is_watched else self._make_reader(parent, details)
+                self._reads[key] = self._make_reader(parent, details)
             except _NotPlainError:
-                self._readers[key] = None
-        return self._readers[key]
+                self._reads[key] = None
+        return self._reads[key]
 
     def _make_reader(self, parent: GraphQLObjectType, details: Details) -> Read:
+        # What it returns is kept: it must hold nothing of this one operation.
         name = details[0].node.name.value
         if name == "__typename":
-            return lambda _: parent.name
+            type_name = parent.name
+            return lambda sources: [type_name] * len(sources)
         definition = parent.fields.get(name)
         own = (definition.extensions or {}).get(GraphQLCoreConverter.DEFINITION_BACKREF) if definition else None
         if definition is None or not isinstance(own, StrawberryField):
             raise _NotPlainError
         get, complete = _getter(definition, own), self._completer(definition.type, details)
-        named = definition.type.of_type if is_non_null_type(definition.type) else definition.type
-        plain = int if getattr(named, "coerce_output_value", None) is int else _AS_THEY_ARE.get(named)
-        if plain is None:
-            return lambda source: complete(get(source))
-
-        def read(source: Any) -> Any:
-            value = get(source)
-            return value if type(value) is plain else complete(value)
-
-        return read
+        return lambda sources: complete(list(map(get, sources)))
 
     def _completer(self, kind: GraphQLOutputType, details: Details) -> Read:
-        if is_non_null_type(kind):
-            return _required(self._nullable(kind.of_type, details))
-        complete = self._nullable(kind, details)
-        return lambda value: None if value is None else complete(value)
+        is_required = is_non_null_type(kind)
+        named: Any = kind.of_type if is_non_null_type(kind) else kind
+        if is_leaf_type(named):
+            return _leaves(named, is_required)
+        complete = self._composite(named, details)
+        return _required(complete) if is_required else _optional(complete)
 
-    def _nullable(self, kind: Any, details: Details) -> Read:
-        """Make what completes a value that is not null."""
+    def _composite(self, kind: Any, details: Details) -> Read:
+        """Make what completes lists and objects, none of which is null."""
         if is_list_type(kind):
-            complete = self._completer(kind.of_type, details)
-            return lambda value: [complete(one) for one in _a_list(value)]
-        if is_leaf_type(kind):
-            return _leaf(kind)
-        return self._abstract(kind, details) if is_abstract_type(kind) else self._object(kind, details)
-
-    def _abstract(self, kind: Any, details: Details) -> Read:
-        resolve, readers = kind.resolve_type, dict[str, Read]()
-
-        def complete(value: Any) -> Any:
-            name = resolve(value, None, kind)
-            if name not in readers:
-                readers[name] = self._object(self.schema.type_map[name], details)
-            return readers[name](value)
-
-        return complete
+            return _lists(self._completer(kind.of_type, details))
+        if not is_abstract_type(kind):
+            complete, is_type_of = self._object(kind, details), kind.is_type_of
+            return complete if is_type_of is None else _checked(complete, is_type_of)
+        types = self.schema.get_possible_types(kind)
+        return _abstract(kind, {one.name: self._object(one, details) for one in types})
 
     def _object(self, kind: Any, details: Details) -> Read:
         fields = self.collect_subfields(kind, details).grouped_field_set
-        readers = [(key, self._make_reader(kind, group)) for key, group in fields.items()]
-        is_type_of = kind.is_type_of
+        keys, reads = list(fields), [self._make_reader(kind, group) for group in fields.values()]
 
-        def complete(value: Any) -> dict[str, Any]:
-            if is_type_of is not None and is_type_of(value, None) is not True:
-                raise _NotPlainError
-            return {key: read(value) for key, read in readers}
+        # All may be skipped.
+        if not keys:
+            return lambda values: [{} for _ in values]
+
+        def complete(values: Sequence[Any]) -> list[Any]:
+            columns = [read(values) for read in reads]
+            return [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)]
 
         return complete
 
 
-def _getter(definition: GraphQLField, own: StrawberryField) -> Read:
+def _getter(definition: GraphQLField, own: StrawberryField) -> Get:
     """Return what takes a field's value from its parent, when that is all that is needed for it."""
     if definition.args or own.extensions or own.permission_classes:
         raise _NotPlainError
@@ -147,41 +193,96 @@ def _getter(definition: GraphQLField, own: StrawberryField) -> Read:
     return resolver.wrapped_func  # type: ignore[return-value]
 
 
-def _a_list(value: Any) -> Any:
-    if not isinstance(value, list | tuple):
-        raise _NotPlainError
-    return value
-
-
 def _required(complete: Read) -> Read:
-    def completed(value: Any) -> Any:
-        if value is None:
+    def completed(values: Sequence[Any]) -> Sequence[Any]:
+        if None in values:
             raise _NotPlainError
-        return complete(value)
+        return complete(values)
 
     return completed
 
 
-def _leaf(kind: GraphQLLeafType) -> Read:
-    if is_enum_type(kind):
-        return _enum(kind)
-    coerce = kind.coerce_output_value
+def _optional(complete: Read) -> Read:
+    def completed(values: Sequence[Any]) -> Sequence[Any]:
+        if None not in values:
+            return complete(values)
+        rest = iter(complete([value for value in values if value is not None]))
+        return [None if value is None else next(rest) for value in values]
 
-    def complete(value: Any) -> Any:
-        coerced = coerce(value)
-        if coerced is None or coerced is Undefined:
+    return completed
+
+
+def _lists(complete: Read) -> Read:
+    def completed(lists: Sequence[Any]) -> Sequence[Any]:
+        if not all(isinstance(one, list | tuple) for one in lists):
+            raise _NotPlainError
+        if len(lists) == 1:
+            return [complete(lists[0])]
+        entries = iter(complete(list(chain.from_iterable(lists))))
+        return [list(islice(entries, len(one))) for one in lists]
+
+    return completed
+
+
+def _checked(complete: Read, is_type_of: Callable[[Any, Any], Any]) -> Read:
+    def completed(values: Sequence[Any]) -> Sequence[Any]:
+        if not all(map(is_type_of, values, repeat(None))):
+            raise _NotPlainError
+        return complete(values)
+
+    return completed
+
+
+def _abstract(kind: Any, by_name: Mapping[str, Read]) -> Read:
+    resolve = kind.resolve_type
+
+    def completed(values: Sequence[Any]) -> Sequence[Any]:
+        names = [resolve(value, None, kind) for value in values]
+        done = {
+            name: iter(by_name[name]([value for value, own in zip(values, names, strict=True) if own == name]))
+            for name in set(names)
+        }
+        return [next(done[name]) for name in names]
+
+    return completed
+
+
+def _leaves(kind: GraphQLLeafType, is_required: bool) -> Read:
+    one_by_one = (_required if is_required else _optional)(_coerced(kind))
+    plain, are_right = _AS_THEY_ARE.get(kind, (None, None))
+    if getattr(kind, "coerce_output_value", None) is int:
+        plain = int
+    if plain is None:
+        return one_by_one
+    allowed = {plain} if is_required or are_right else {plain, type(None)}
+
+    def completed(values: Sequence[Any]) -> Sequence[Any]:
+        is_as_it_is = set(map(type, values)) <= allowed and (are_right is None or not values or are_right(values))
+        return values if is_as_it_is else one_by_one(values)
+
+    return completed
+
+
+def _coerced(kind: GraphQLLeafType) -> Read:
+    coerce: Get = _Names(kind).__getitem__ if is_enum_type(kind) else kind.coerce_output_value
+
+    def completed(values: Sequence[Any]) -> Sequence[Any]:
+        coerced = list(map(coerce, values))
+        if any(one is None or one is Undefined for one in coerced):
             raise _NotPlainError
         return coerced
 
-    return complete
+    return completed
 
 
-def _enum(kind: Any) -> Read:
-    known: dict[Any, Any] = {}
+class _Names(dict[Any, str]):
+    """The names of an enum's values, those known that were met."""
 
-    def complete(value: Any) -> Any:
-        if value not in known:
-            known[value] = kind.coerce_output_value(value)
-        return known[value]
+    def __init__(self, kind: Any) -> None:
+        super().__init__()
+        self._kind = kind
 
-    return complete
+    def __missing__(self, value: Any) -> str:
+        name: str = self._kind.coerce_output_value(value)
+        self[value] = name
+        return name

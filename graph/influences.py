@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import orjson
 import strawberry
 
-from db.lookups import DatasetRow, InfluencePage, InfluencePosition, dataset_row, statement_rows
+from db.lookups import DatasetRow, InfluencePage, InfluencePosition, LinkedRow, dataset_row, statement_rows
 from db.models.atlas import RelationshipType
 from db.rows import EntityRow
-from graph.compiled.mapping import SQL, WITHIN_PAGE, Listed, One, Page, Part, Row, mapped
+from graph.compiled.mapping import SQL, WITHIN_PAGE, Listed, One, Page, Part, Row, Value, mapped
 from graph.context import Info
 from graph.errors import bad_input
 from graph.pagination import TOTAL_COUNT, PageInfo, check_first, cursor_sql, decode_cursor, encode_cursor, page_info
@@ -79,7 +79,7 @@ class Provenance:
 
 
 def provenance_of(root: strawberry.Parent[Any]) -> list[Provenance]:
-    """List what an edge's `provenance_json` holds, by dataset and rule."""
+    """List what an edge's provenance holds, by dataset and rule."""
     return [
         Provenance(
             dataset_name=key.partition("/")[0],
@@ -88,21 +88,28 @@ def provenance_of(root: strawberry.Parent[Any]) -> list[Provenance]:
             confidence=entry["confidence"],
             is_derived=entry["derived"],
         )
-        for key, entry in sorted(orjson.loads(root.provenance_json).items())
+        for key, entry in sorted(orjson.loads(root.provenance).items())
     ]
 
 
 PROVENANCE = Listed(lambda row, _: statement_rows(row["provenance"]))
 
 
+def _cursor(root: strawberry.Parent[LinkedRow]) -> str:
+    return encode_cursor(CURSOR, (root.type, root.id))
+
+
+def _far_side(root: strawberry.Parent[LinkedRow]) -> Any:
+    return root
+
+
 @strawberry.type(description="An edge of an entity, with the entity on its far side.")
 class InfluenceEdge:
-    """Relay's edge, with what is known of the edge itself."""
+    """Relay's edge, with what is known of the edge itself; a view of `LinkedRow`."""
 
-    provenance_json: strawberry.Private[str]
-    cursor: str = strawberry.field(description="The edge's position: give it as `after`.")
-    node: Annotated["Entity", strawberry.lazy("graph.atlas")] = strawberry.field(
-        description="The entity on the far side.", metadata={SQL: Part(Row.whole)}
+    cursor: str = mapped(_cursor, "The edge's position: give it as `after`.", Value(lambda row, _: row["cursor"]))
+    node: Annotated["Entity", strawberry.lazy("graph.atlas")] = mapped(
+        _far_side, "The entity on the far side.", Part(Row.whole)
     )
     type: RelationshipType = strawberry.field(description="What the edge says.")
     confidence: float = strawberry.field(description="How sure the edge is, 0 to 1.")
@@ -144,12 +151,11 @@ async def influences_of(
     """List an entity's edges of one direction."""
     page = _page(direction, types, first, after)
     found = await info.context.loaders.influences_by_entity.load((root.id, page))
-    edges = [_edge(far) for far in found[:first]]
-    cursors = [edge.cursor for edge in edges]
+    edges: list[Any] = found[:first]
     return InfluenceConnection(
         counted=(root.id, replace(page, first=0, after=None)),
         edges=edges,
-        page_info=page_info(cursors, has_next=len(found) > first, has_previous=page.has_cursor),
+        page_info=page_info(edges, _cursor, has_next=len(found) > first, has_previous=page.has_cursor),
     )
 
 
@@ -173,15 +179,3 @@ INFLUENCES = Page(
     lambda row, page: page.count(row["id"]),
     _page,
 )
-
-
-def _edge(far: Any) -> InfluenceEdge:
-    return InfluenceEdge(
-        provenance_json=far.edge_provenance,
-        cursor=encode_cursor(CURSOR, (far.edge_type, far.id)),
-        node=far,
-        type=far.edge_type,
-        confidence=far.edge_confidence,
-        is_derived=far.edge_is_derived,
-        note=far.edge_note,
-    )

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import strawberry
 from sqlalchemy import ColumnElement, Text, case, func, literal_column, null, or_
@@ -76,22 +76,55 @@ class LineageNode:
     depth: int = strawberry.field(description="How many steps it is from the start at least.")
 
 
+class EdgeAmong(NamedTuple):
+    """An edge among entities, by id; nothing is made of it but what is asked for, since there may be thousands."""
+
+    link: Link
+    entities: Mapping[int, Any]
+    roadmap: Any = None
+
+
+AnEdge = strawberry.Parent[EdgeAmong]
+
+
+def source_of(root: AnEdge) -> Any:
+    """Return where an edge begins."""
+    return root.entities[root.link.source_id]
+
+
+def target_of(root: AnEdge) -> Any:
+    """Return where an edge ends."""
+    return root.entities[root.link.target_id]
+
+
+def provenance_among(root: AnEdge) -> list[Provenance]:
+    """Return the statements an edge rests on."""
+    return provenance_of(root.link)
+
+
+def of_link(name: str, description: str) -> Any:
+    """Make a field of an edge's own attribute."""
+
+    def resolve(root: AnEdge) -> Any:
+        return getattr(root.link, name)
+
+    return mapped(resolve, description, Value(lambda row, _: row[name]))
+
+
+SOURCE, TARGET = (Part(lambda row: row.part("source_")), Part(lambda row: row.part("target_")))
+
+
 @strawberry.type(description="An edge between two entities that a walk reached.")
 class LineageEdge:
-    """An edge with both of its sides."""
+    """An edge with both of its sides; a view of `EdgeAmong`."""
 
-    provenance_json: strawberry.Private[str]
-    source: Entity = strawberry.field(
-        description="The earlier or enabling side.", metadata={SQL: Part(lambda row: row.part("source_"))}
-    )
-    target: Entity = strawberry.field(
-        description="The later or dependent side.", metadata={SQL: Part(lambda row: row.part("target_"))}
-    )
-    type: RelationshipType = strawberry.field(description="What the edge says.")
-    confidence: float = strawberry.field(description="How sure the edge is, 0 to 1.")
-    is_derived: bool = strawberry.field(description="Whether it rests on rules alone, not on statements.")
-    note: str | None = strawberry.field(description="Why, in words, where the source says so.")
-    provenance: list[Provenance] = mapped(provenance_of, "The statements it rests on.", PROVENANCE)
+    source: Entity = mapped(source_of, "The earlier or enabling side.", SOURCE)
+    target: Entity = mapped(target_of, "The later or dependent side.", TARGET)
+    type: RelationshipType = of_link("type", "What the edge says.")
+    confidence: float = of_link("confidence", "How sure the edge is, 0 to 1.")
+    is_derived: bool = of_link("is_derived", "Whether it rests on rules alone, not on statements.")
+    note: str | None = of_link("note", "Why, in words, where the source says so.")
+    provenance: list[Provenance] = mapped(provenance_among, "The statements it rests on.", PROVENANCE)
 
 
 @strawberry.type(description="What lies before or after an entity: a part of the graph, nearest first.")
@@ -156,7 +189,7 @@ async def _lineage(
     return Lineage(
         entity=entities[start],
         nodes=[LineageNode(entity=entities[node], depth=depth) for node, depth in reached.depths.items()],
-        edges=[_edge(edge, entities) for edge in edges],
+        edges=_among(edges, entities),
         is_truncated=bool(cuts),
         truncated_by=cuts,
     )
@@ -194,7 +227,7 @@ async def _path(
     return Path(
         length=len(nodes) - 1,
         nodes=[entities[node] for node in nodes],
-        edges=[_edge(edge, entities) for edge in edges],
+        edges=_among(edges, entities),
     )
 
 
@@ -207,16 +240,8 @@ async def _steps(info: Info, nodes: list[int], types: Sequence[RelationshipType]
     return sorted(steps, key=lambda edge: position[edge.source_id, edge.target_id])
 
 
-def _edge(edge: Link, entities: Mapping[int, Any]) -> LineageEdge:
-    return LineageEdge(
-        provenance_json=edge.provenance,
-        source=entities[edge.source_id],
-        target=entities[edge.target_id],
-        type=edge.type,
-        confidence=edge.confidence,
-        is_derived=edge.is_derived,
-        note=edge.note,
-    )
+def _among(edges: Sequence[Link], entities: Mapping[int, Any]) -> list[Any]:
+    return [EdgeAmong(edge, entities) for edge in edges]
 
 
 @strawberry.type

@@ -153,7 +153,8 @@ async def _entities(
     session = info.context.session
     found, has_more = await entity_page(session, page)
     return connection(
-        [(encode_cursor(order_by, (entity["order_value"], entity.id)), entity) for entity in found],
+        found,
+        lambda entity: encode_cursor(order_by, (entity["order_value"], entity.id)),
         lambda: count_entities(session, page),
         has_next=page.has_cursor if page.is_backward else has_more,
         has_previous=has_more if page.is_backward else page.has_cursor,
@@ -213,8 +214,10 @@ async def _search(
     session = info.context.session
     after_hit = (position[0], position[1], position[2]) if position else None
     hits, has_more = await search_page(session, query, wanted, size, after_hit)
+    positions = {hit.entity.id: hit.position for hit in hits}
     return connection(
-        [(encode_cursor(SEARCH_CURSOR, hit.position), hit.entity) for hit in hits],
+        [hit.entity for hit in hits],
+        lambda entity: encode_cursor(SEARCH_CURSOR, positions[entity.id]),
         lambda: count_hits(session, query, wanted),
         has_next=has_more,
         has_previous=position is not None,

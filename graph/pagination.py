@@ -9,7 +9,7 @@ import orjson
 import strawberry
 from sqlalchemy import ColumnElement, Text, cast, func, literal_column
 
-from graph.compiled.mapping import SQL, WITHIN_PAGE, Part, Plain, Row, mapped
+from graph.compiled.mapping import SQL, WITHIN_PAGE, Part, Plain, Row, Value, mapped
 from graph.context import Info
 from graph.errors import RequestError, bad_input
 from graph.scalars import BigInt
@@ -51,11 +51,18 @@ class PageInfo:
     end_cursor: str | None = strawberry.field(description="The last entry's cursor; null on an empty page.")
 
 
+def _cursor(root: "strawberry.Parent[Edge[Any]]") -> str:
+    return root.cursor_of(root.node)
+
+
 @strawberry.type(description="An entry of a page.")
 class Edge(Generic[T]):
     """Relay's edge."""
 
-    cursor: str = strawberry.field(description="The entry's position: give it as `after` or `before`.")
+    cursor_of: strawberry.Private[Callable[[Any], str]]
+    cursor: str = mapped(
+        _cursor, "The entry's position: give it as `after` or `before`.", Value(lambda row, _: row["cursor"])
+    )
     node: T = strawberry.field(description="The entry itself.", metadata={SQL: Part(Row.whole)})
 
 
@@ -75,20 +82,26 @@ class Connection(Generic[T]):
     total_count: BigInt = mapped(_total_count, TOTAL_COUNT, WITHIN_PAGE)
 
 
-def connection(entries: Sequence[tuple[str, Any]], count: Count, *, has_next: bool, has_previous: bool) -> Any:
-    """Make a page of (cursor, entry); entries are rows of the database."""
-    edges = [Edge(cursor=cursor, node=node) for cursor, node in entries]
-    page = page_info([cursor for cursor, _ in entries], has_next=has_next, has_previous=has_previous)
-    return Connection(count=count, edges=edges, page_info=page)
+def connection(
+    found: Sequence[T], cursor_of: Callable[[T], str], count: Count, *, has_next: bool, has_previous: bool
+) -> Any:
+    """Make a page of rows of the database."""
+    page = page_info(found, cursor_of, has_next=has_next, has_previous=has_previous)
+    return Connection(count=count, edges=edges_of(found, cursor_of), page_info=page)
 
 
-def page_info(cursors: Sequence[str], *, has_next: bool, has_previous: bool) -> PageInfo:
-    """Make the page information of a page's cursors."""
+def edges_of(found: Sequence[T], cursor_of: Callable[[T], str]) -> list[Any]:
+    """Make the edges of a page's rows; cursors are not made before they are asked for."""
+    return [Edge(cursor_of=cursor_of, node=row) for row in found]
+
+
+def page_info(found: Sequence[T], cursor_of: Callable[[T], str], *, has_next: bool, has_previous: bool) -> PageInfo:
+    """Make the page information of a page's rows."""
     return PageInfo(
         has_next_page=has_next,
         has_previous_page=has_previous,
-        start_cursor=cursors[0] if cursors else None,
-        end_cursor=cursors[-1] if cursors else None,
+        start_cursor=cursor_of(found[0]) if found else None,
+        end_cursor=cursor_of(found[-1]) if found else None,
     )
 
 

@@ -78,7 +78,8 @@ async def _raw_records(
     after_row = (position[0], position[1], position[2]) if position else None
     found, has_more = await raw_page(session, wanted, check_first(first), after_row)
     return connection(
-        [(encode_cursor(CURSOR, (row.source, row.external_id, row.kind)), row) for row in found],
+        found,
+        lambda row: encode_cursor(CURSOR, (row.source, row.external_id, row.kind)),
         lambda: count_raw(session, wanted),
         has_next=has_more,
         has_previous=position is not None,

@@ -34,6 +34,7 @@ from graph.pagination import (
     check_window,
     cursor_sql,
     decode_cursor,
+    edges_of,
     encode_cursor,
     page_info,
     refused_cursor,
@@ -265,12 +266,16 @@ async def _data(
 ) -> RecordConnection:
     page = _page(source, filter, search, order_by, first, after, last, before)
     found, has_more = await records.record_page(info.context.session, page)
-    entries = [Edge(cursor=write_position(place, order_by), node=row) for row, place in found]
+
+    def cursor_of(row: RecordRow) -> str:
+        return write_position(records.position_of(row), order_by)
+
     return RecordConnection(
         count=_Count(info, page.wanted),
-        edges=entries,  # type: ignore[arg-type]
+        edges=edges_of(found, cursor_of),
         page_info=page_info(
-            [entry.cursor for entry in entries],
+            found,
+            cursor_of,
             has_next=page.has_cursor if page.is_backward else has_more,
             has_previous=has_more if page.is_backward else page.has_cursor,
         ),

@@ -44,18 +44,20 @@ async def data(request: Request) -> Response:
     if parameters.cursor is not None:
         position = _checked(lambda _, cursor: read_position(cursor, parameters.order), "cursor", parameters.cursor)
     is_within = position is not None and position.source == wanted.source
-    page = RecordPage(wanted, parameters.order, window.size, position, is_within=is_within, offset=window.offset)
+    page = RecordPage(
+        wanted, parameters.order, window.size, position, is_within=is_within, offset=window.offset or None
+    )
     async with _reading(request) as session:
         found, has_more = await records.record_page(session, page)
         total = await records.count_records(session, wanted)
     answer = DataAnswer(
-        data=[RecordAnswer.of(row) for row, _ in found],
+        data=[RecordAnswer.of(row) for row in found],
         total=total.count,
         total_kind="EXACT" if total.is_exact else "ESTIMATED",
         page=window.page,
         page_size=window.size,
         has_more=has_more,
-        next_cursor=write_position(found[-1][1], parameters.order) if has_more else None,
+        next_cursor=write_position(records.position_of(found[-1]), parameters.order) if has_more else None,
         request_id=request_id(),
         api_latency_ms=_milliseconds(begun),
     )

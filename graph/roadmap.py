@@ -14,9 +14,23 @@ from db.traversal import Cut, LinkRows, Links, Reach, WalkFrom, edges_among, rea
 from graph.atlas import Concept
 from graph.compiled.mapping import SQL, Listed, One, Part, Row, Walked, mapped
 from graph.context import Info
-from graph.influences import PROVENANCE, Provenance, provenance_of
+from graph.influences import PROVENANCE, Provenance
 from graph.learning import LearningOrder, learning_order, mermaid
-from graph.lineage import DepthArgument, NodesArgument, check_bounds, is_truncated_sql, truncated_by_sql
+from graph.lineage import (
+    SOURCE,
+    TARGET,
+    AnEdge,
+    DepthArgument,
+    EdgeAmong,
+    NodesArgument,
+    check_bounds,
+    is_truncated_sql,
+    of_link,
+    provenance_among,
+    source_of,
+    target_of,
+    truncated_by_sql,
+)
 from graph.pagination import resolved
 
 PREREQUISITE = (RelationshipType.PREREQUISITE_FOR,)
@@ -39,32 +53,26 @@ class RoadmapNode:
     )
 
 
-def _is_redundant(root: strawberry.Parent["RoadmapEdge"]) -> bool:
-    return root.ends in root.roadmap.order.redundant
+def _is_redundant(root: AnEdge) -> bool:
+    is_redundant: bool = (root.link.source_id, root.link.target_id) in root.roadmap.order.redundant
+    return is_redundant
 
 
 @strawberry.type(description="That one concept of a roadmap must be learnt before another.")
 class RoadmapEdge:
-    """A prerequisite between two concepts of a roadmap."""
+    """A prerequisite between two concepts of a roadmap; a view of `EdgeAmong`."""
 
-    roadmap: strawberry.Private["Roadmap"]
-    ends: strawberry.Private[tuple[int, int]]
-    provenance_json: strawberry.Private[str]
-    source: Concept = strawberry.field(
-        description="What must be learnt first.", metadata={SQL: Part(lambda row: row.part("source_"))}
-    )
-    target: Concept = strawberry.field(
-        description="What it must be learnt for.", metadata={SQL: Part(lambda row: row.part("target_"))}
-    )
-    type: RelationshipType = strawberry.field(description="Always PREREQUISITE_FOR.")
-    confidence: float = strawberry.field(description="How sure the edge is, 0 to 1.")
-    is_derived: bool = strawberry.field(description="Whether it rests on rules alone, not on statements.")
+    source: Concept = mapped(source_of, "What must be learnt first.", SOURCE)
+    target: Concept = mapped(target_of, "What it must be learnt for.", TARGET)
+    type: RelationshipType = of_link("type", "Always PREREQUISITE_FOR.")
+    confidence: float = of_link("confidence", "How sure the edge is, 0 to 1.")
+    is_derived: bool = of_link("is_derived", "Whether it rests on rules alone, not on statements.")
     is_redundant: bool = resolved(
         _is_redundant,
         "Whether a longer way through the roadmap says the same; drawings are clearer without such edges.",
     )
-    note: str | None = strawberry.field(description="Why, in words, where the source says so.")
-    provenance: list[Provenance] = mapped(provenance_of, "The statements it rests on.", PROVENANCE)
+    note: str | None = of_link("note", "Why, in words, where the source says so.")
+    provenance: list[Provenance] = mapped(provenance_among, "The statements it rests on.", PROVENANCE)
 
 
 @strawberry.type(description="A step of learning: one concept, or several that presuppose each other.")
@@ -98,22 +106,8 @@ def _nodes_of(concepts: dict[int, Any], depths: dict[int, int]) -> list[RoadmapN
     return [RoadmapNode(concept=concepts[node], depth=depth) for node, depth in depths.items() if node in concepts]
 
 
-def _edges(root: ARoadmap) -> list[RoadmapEdge]:
-    concepts: dict[int, Any] = root.concepts
-    return [
-        RoadmapEdge(
-            roadmap=root,
-            ends=(link.source_id, link.target_id),
-            provenance_json=link.provenance,
-            source=concepts[link.source_id],
-            target=concepts[link.target_id],
-            type=link.type,
-            confidence=link.confidence,
-            is_derived=link.is_derived,
-            note=link.note,
-        )
-        for link in root.links
-    ]
+def _edges(root: ARoadmap) -> list[Any]:
+    return [EdgeAmong(link, root.concepts, root) for link in root.links]
 
 
 def _learning_order(root: ARoadmap) -> list[LearningStep]:

@@ -72,7 +72,8 @@ async def _quarantine(root: ARun, info: Info, first: PageSize = 20, after: After
         return await loaders.quarantine_counts_by_run.load(root.id) or 0
 
     return connection(
-        [(encode_cursor(QUARANTINE_CURSOR, (row.id,)), row) for row in found[:first]],
+        found[:first],
+        lambda row: encode_cursor(QUARANTINE_CURSOR, (row.id,)),
         count,
         has_next=len(found) > first,
         has_previous=position is not None,
@@ -173,7 +174,8 @@ async def _etl_runs(
     session = info.context.session
     found, has_more = await operations.run_page(session, of_source, of_status, check_first(first), position)
     return connection(
-        [(encode_cursor(CURSOR, (run.id,)), run) for run in found],
+        found,
+        lambda run: encode_cursor(CURSOR, (run.id,)),
         lambda: operations.count_runs(session, of_source, of_status),
         has_next=has_more,
         has_previous=position is not None,

@@ -101,6 +101,7 @@ async def test_so_it_does_over_records(
         ('{ entity(id: "Q9358") { __typename ... on Work { title } ... on Agent { t: __typename } } }', {}),
         ('{ __typename entity(id: "Q9358") { id } }', {}),
         ('{ entity(id: "Q9358") { name @skip(if: true) } }', {}),
+        ('{ entity(id: "Q9358") { labels { text @skip(if: true) } start { year @skip(if: true) } } }', {}),
         ('query($a: Boolean!) { dataVersion @skip(if: $a) { version } entity(id: "Q868") { id } }', {"a": True}),
         ("query($f: Int = 3) { timelineFigures(first: $f) { name works(first: 1) { title } } }", {}),
         ("query($f: Int) { timelineFigures(first: $f) { name } }", {}),

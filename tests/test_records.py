@@ -101,7 +101,7 @@ async def test_data_in_pages_skips_to_an_offset(shop: Client) -> None:
     session = ReadSession(shop.app.state.engine)
     for order in RecordOrder:
         found, has_more = await records.record_page(session, RecordPage(Wanted(), order, 4, offset=22))
-        assert [f"{row.source}/{row.external_id}" for row, _ in found] == expected(order)[22:26]
+        assert [f"{row.source}/{row.external_id}" for row in found] == expected(order)[22:26]
         assert has_more is True
     await session.close()
 
