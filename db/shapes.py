@@ -32,6 +32,7 @@ _SLOT = "given_"
 _DIALECT = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call]
 _SHAPES = (bool, Enum)
 _SCALARS = (str, int, float, datetime)
+_EXACTLY = frozenset(_SCALARS)
 
 
 class Recent(OrderedDict[K, V], Generic[K, V]):
@@ -43,10 +44,10 @@ class Recent(OrderedDict[K, V], Generic[K, V]):
 
     def find(self, key: K) -> V | None:
         """Return what is kept under a key, if it is."""
-        if key not in self:
-            return None
-        self.move_to_end(key)
-        return self[key]
+        found = self.get(key)
+        if found is not None:
+            self.move_to_end(key)
+        return found
 
     def keep(self, key: K, value: V) -> V:
         """Keep a value, and return it."""
@@ -81,6 +82,9 @@ _PLANS: Recent[Hashable, Plan] = Recent(MAX_PLANS)
 
 def split(request: Any, values: list[Any]) -> Shape:
     """Return a request's shape, and append its values."""
+    if (own := type(request)) in _EXACTLY:
+        values.append(request)
+        return own
     if request is None or isinstance(request, _SHAPES):
         return request
     if isinstance(request, _SCALARS):

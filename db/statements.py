@@ -1,10 +1,11 @@
 """Single statements straight through the driver: what a prepared statement costs when nothing else is in the way."""
 
 import asyncio
+import contextvars
 import time
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -12,7 +13,7 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
-from db.errors import ConnectionLostError, OverloadedError
+from db.errors import ConnectionLostError, DatabaseUnavailableError, OverloadedError
 from db.observe import Statement, Tell, observe_statements
 from db.session import CLEAR_SECONDS, WAIT_SECONDS, was_lost
 
@@ -20,14 +21,66 @@ KEEP_SECONDS = 1.0
 MAX_WAITING = 500
 """Who comes when so many wait already is refused at once: the last of them would not have a turn in time."""
 
+Done = Callable[["asyncpg.Record | None", Exception | None], None]
 
-@dataclass(slots=True)
+
+class Job:
+    """A statement that waits for its turn or runs; `done` is called with its row or with what went wrong."""
+
+    __slots__ = ("arguments", "begun", "context", "done", "is_second_try", "runner", "sql")
+
+    def __init__(self, sql: str, arguments: Sequence[Any], done: Done) -> None:
+        self.sql = sql
+        self.arguments = arguments
+        self.done: Done | None = done
+        self.context = contextvars.copy_context()
+        self.begun = 0.0
+        self.is_second_try = False
+        self.runner: asyncio.Task[None] | None = None
+
+    def cancel(self) -> None:
+        """Cancel the statement, in PostgreSQL too; `done` is not called any more."""
+        self.done = None
+        if self.runner is not None:
+            self.runner.cancel()
+
+    def end(self, row: "asyncpg.Record | None", error: Exception | None) -> None:
+        """Call `done`, unless it was cancelled."""
+        done, self.done = self.done, None
+        if done is not None:
+            done(row, error)
+
+
 class _Loan:
-    """A connection that was taken from the engine's pool, and when it was used last."""
+    """A connection that was taken from the engine's pool."""
 
-    connection: PoolProxiedConnection
-    driver: "asyncpg.Connection[asyncpg.Record]"
-    used_at: float = 0.0
+    __slots__ = ("_engine", "_pool", "connection", "driver", "is_over", "rests_since", "wake")
+
+    def __init__(self, engine: AsyncEngine, connection: PoolProxiedConnection) -> None:
+        driver = connection.driver_connection
+        assert isinstance(driver, asyncpg.Connection)
+        self._engine = engine
+        self._pool = engine.pool
+        self.connection = connection
+        self.driver = driver
+        self.is_over = False
+        self.rests_since = 0.0
+        self.wake: asyncio.Future[Job | None]
+
+    def give_back(self) -> None:
+        """Return it to its pool, if that is still the engine's."""
+        if not self.is_over and self._pool is self._engine.pool:
+            self.is_over = True
+            self.connection.close()
+        else:
+            self.discard()
+
+    def discard(self) -> None:
+        """Close it for good."""
+        if not self.is_over:
+            self.is_over = True
+            self.connection.invalidate()
+            self.connection.close()
 
 
 class Readers:
@@ -35,7 +88,8 @@ class Readers:
 
     One statement sees one snapshot by itself; the connection is read-only and has its statement timeout, and the
     driver keeps the statement prepared. They are on loan from the engine's pool, since taking one from there for every
-    statement costs more than the statement. A part of the pool is never on loan, and what is not used for a second
+    statement costs more than the statement; each has a task that runs one statement after the other, since a task for
+    every statement would cost as much again. A part of the pool is never on loan, and what is not used for a second
     goes back.
     """
 
@@ -46,10 +100,12 @@ class Readers:
         self._observers: list[Tell] = []
         self._most = pool.size() - max(1, pool.size() // 4)
         self._count = 0
-        self._idle: list[_Loan] = []
-        self._waiting: deque[asyncio.Future[_Loan | None]] = deque()
-        self._sweep: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self._clearing: set[asyncio.Task[None]] = set()
+        self._resting: list[_Loan] = []
+        self._jobs: deque[Job] = deque()
+        self._sweep: asyncio.TimerHandle | None = None
+        self._patience: asyncio.TimerHandle | None = None
         event.listen(engine.sync_engine, "engine_disposed", lambda _: self._give_all_back())
 
     def observe(self, tell: Tell) -> None:
@@ -58,159 +114,211 @@ class Readers:
         observe_statements(self.engine, tell)
 
     async def row(self, sql: str, arguments: Sequence[Any]) -> "asyncpg.Record":
-        """Return the one row of a statement; when its connection breaks, it is asked for once more on another.
+        """Return the one row of a statement.
 
-        A cancelled statement is cancelled in PostgreSQL too. Raises asyncpg's and SQLAlchemy's errors, OSError,
-        ConnectionLostError and OverloadedError.
+        A cancelled statement is cancelled in PostgreSQL too. Raises what `submit` tells and raises.
         """
+        landing: asyncio.Future[asyncpg.Record] = asyncio.get_running_loop().create_future()
+        job = self.submit(sql, arguments, partial(_land, landing))
         try:
-            return await self._row(sql, arguments)
-        except ConnectionLostError:
-            return await self._row(sql, arguments)
+            return await landing
+        except asyncio.CancelledError:
+            job.cancel()
+            raise
 
-    async def _row(self, sql: str, arguments: Sequence[Any]) -> "asyncpg.Record":
-        loan = await self._take()
-        begun = time.perf_counter()
-        failure: str | None = None
+    def submit(self, sql: str, arguments: Sequence[Any], done: Done) -> Job:
+        """Have a function called with the one row of a statement, later; when its connection breaks, it runs once more.
+
+        What goes wrong are asyncpg's and SQLAlchemy's errors, OSError, ConnectionLostError and OverloadedError, which
+        is raised when too many wait already.
+        """
+        job = Job(sql, arguments, done)
+        while self._resting:
+            loan = self._resting.pop()
+            if not loan.wake.done():
+                loan.wake.set_result(job)
+                return job
+        if self._count < max(1, self._most):
+            self._count += 1
+            # What it logs and traces is not of the request that happened to be the first.
+            work = self._work(job)
+            task = asyncio.get_running_loop().create_task(work, context=contextvars.Context())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        elif len(self._jobs) >= MAX_WAITING:
+            raise OverloadedError(f"{MAX_WAITING} wait for a connection already")
+        else:
+            loop = asyncio.get_running_loop()
+            job.begun = loop.time()
+            self._jobs.append(job)
+            if self._patience is None:
+                self._patience = loop.call_later(WAIT_SECONDS, self._lose_patience)
+        return job
+
+    async def _work(self, job: Job | None) -> None:
+        """Run a statement, and those that come after it, on one connection."""
+        loan: _Loan | None = None
         try:
-            row = await loan.driver.fetchrow(sql, *arguments)
-        except BaseException as error:
-            failure = type(error).__name__
-            if isinstance(error, asyncio.CancelledError):
-                self._clear(loan)
-                raise
-            if loan.driver.is_closed() or was_lost(error):
-                self._distrust(loan)
-                raise ConnectionLostError("the connection broke") from error
-            if isinstance(error, asyncpg.PostgresError):
-                self._give(loan)
-            else:
-                self._clear(loan)
+            while job is not None:
+                if loan is not None and loan.driver.is_closed():
+                    loan.discard()
+                    loan = None
+                if loan is None:
+                    loan = await self._borrow(job)
+                if loan is not None and job.done is not None and not await self._run(job, loan):
+                    loan = None
+                if loan is not None and self._most == 0:
+                    loan.give_back()
+                    loan = None
+                if job.done is None:
+                    # What is submitted from when it is woken to when it ends waits in the queue.
+                    job = self._next() or (None if loan is None else await self._rest(loan)) or self._next()
+        except BaseException:
+            if loan is not None:
+                loan.discard()
             raise
         finally:
-            for tell in self._observers:
-                tell(Statement(sql, time.perf_counter() - begun, failure))
-        self._give(loan)
-        assert isinstance(row, asyncpg.Record)
-        return row
+            self._count -= 1
+        if loan is not None:
+            loan.give_back()
+
+    async def _borrow(self, job: Job) -> _Loan | None:
+        """Take a connection from the pool; None when there is none for the statement, which is told so."""
+        try:
+            return _Loan(self.engine, await self.engine.raw_connection())
+        except asyncio.CancelledError:
+            job.end(None, DatabaseUnavailableError("the process stops"))
+            raise
+        except Exception as error:  # noqa: BLE001 - it is told
+            job.end(None, error)
+            return None
+
+    async def _run(self, job: Job, loan: _Loan) -> bool:
+        """Run a statement; tell whether its connection is still good."""
+        job.runner = asyncio.current_task()
+        begun = time.perf_counter()
+        row: asyncpg.Record | None = None
+        error: BaseException | None = None
+        try:
+            row = await loan.driver.fetchrow(job.sql, *job.arguments)
+        except BaseException as raised:  # noqa: BLE001 - it is told
+            error = raised
+        job.runner = None
+        statement = Statement(job.sql, time.perf_counter() - begun, None if error is None else type(error).__name__)
+        for tell in self._observers:
+            job.context.run(tell, statement)
+        if error is not None:
+            return await self._mend(job, loan, error)
+        job.end(row, None)
+        return True
+
+    async def _mend(self, job: Job, loan: _Loan, error: BaseException) -> bool:
+        """Tell what went wrong; a statement whose connection broke runs once more. Tell whether that is good again."""
+        if isinstance(error, asyncio.CancelledError):
+            task = asyncio.current_task()
+            if job.done is not None or task is None:
+                job.end(None, DatabaseUnavailableError("the process stops"))
+                raise error
+            task.uncancel()
+            return await self._is_cleared(loan)
+        if loan.driver.is_closed() or was_lost(error):
+            self._distrust(loan)
+            if job.is_second_try:
+                lost = ConnectionLostError("the connection broke")
+                lost.__cause__ = error
+                job.end(None, lost)
+            job.is_second_try = True
+            return False
+        assert isinstance(error, Exception)
+        job.end(None, error)
+        return isinstance(error, asyncpg.PostgresError) or await self._is_cleared(loan)
 
     def _distrust(self, loan: _Loan) -> None:
         """Give up a connection that broke, and all that were made before it did: they may have broken too, unseen."""
         self.engine.pool._invalidate(loan.connection, _checkin=False)
-        self._discard(loan)
-        while self._idle:
-            self._discard(self._idle.pop())
+        loan.discard()
+        for resting in self._resting:
+            resting.discard()
+        self._wake_all()
 
-    def _clear(self, loan: _Loan) -> None:
-        """Have a connection used again once its server has confirmed that it does nothing more for it."""
-        task = asyncio.create_task(self._cleared(loan))
+    async def _is_cleared(self, loan: _Loan) -> bool:
+        """Tell whether a connection's server has confirmed that it does nothing more for it."""
+        task = asyncio.current_task()
+        assert task is not None
         self._clearing.add(task)
-        task.add_done_callback(self._clearing.discard)
-
-    async def _cleared(self, loan: _Loan) -> None:
         try:
             async with asyncio.timeout(CLEAR_SECONDS):
                 # The driver waits for the confirmation before it sends anything else.
                 await loan.driver.execute("SELECT 1")
-        # At the end of the process it is cancelled itself.
-        except BaseException as error:
-            self._discard(loan)
-            if not isinstance(error, OSError | asyncpg.PostgresError | asyncpg.InterfaceError):
-                raise
-        else:
-            self._give(loan)
-
-    async def _take(self) -> _Loan:
-        while True:
-            while self._idle:
-                loan = self._idle.pop()
-                if not loan.driver.is_closed():
-                    return loan
-                self._discard(loan)
-            if self._count < max(1, self._most):
-                return await self._borrow()
-            if loan_or_none := await self._wait():
-                return loan_or_none
-
-    async def _borrow(self) -> _Loan:
-        self._count += 1
-        try:
-            connection = await self.engine.raw_connection()
-        except BaseException:  # a cancelled request included
-            # What was not lent must not be counted as lent.
-            self._forget()
-            raise
-        driver = connection.driver_connection
-        assert isinstance(driver, asyncpg.Connection)
-        return _Loan(connection, driver)
-
-    async def _wait(self) -> _Loan | None:
-        """Wait for a loan to be handed on, or for None: that another may be taken."""
-        if len(self._waiting) >= MAX_WAITING:
-            raise OverloadedError(f"{MAX_WAITING} wait for a connection already")
-        loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[_Loan | None] = loop.create_future()
-        self._waiting.append(waiter)
-        # Under load most requests come here: a timer of the loop costs a third of asyncio.timeout.
-        timer = loop.call_later(WAIT_SECONDS, _give_up, waiter)
-        try:
-            return await waiter
-        except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self._hand_on(waiter.result())
-            raise
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            loan.discard()
+            return False
         finally:
-            timer.cancel()
+            self._clearing.discard(task)
+        return True
 
-    def _give(self, loan: _Loan) -> None:
-        if self._most == 0:
-            loan.connection.close()
-            self._forget()
-        else:
-            self._hand_on(loan)
+    def _next(self) -> Job | None:
+        while self._jobs:
+            job = self._jobs.popleft()
+            if job.done is not None:
+                return job
+        return None
 
-    def _hand_on(self, loan: _Loan | None) -> None:
-        while self._waiting:
-            waiter = self._waiting.popleft()
-            if not waiter.done():
-                waiter.set_result(loan)
-                return
-        if loan is not None:
-            loop = asyncio.get_running_loop()
-            loan.used_at = loop.time()
-            self._idle.append(loan)
-            if self._sweep is None:
-                self._sweep = loop.call_later(KEEP_SECONDS, self._give_back_unused)
-
-    def _give_back_unused(self) -> None:
+    async def _rest(self, loan: _Loan) -> Job | None:
+        """Wait for a statement; None when none comes for a while."""
         loop = asyncio.get_running_loop()
-        unused = [loan for loan in self._idle if loop.time() - loan.used_at >= KEEP_SECONDS]
-        self._idle = [loan for loan in self._idle if loop.time() - loan.used_at < KEEP_SECONDS]
-        self._sweep = loop.call_later(KEEP_SECONDS, self._give_back_unused) if self._idle else None
-        for loan in unused:
-            loan.connection.close()
-            self._forget()
+        loan.rests_since = loop.time()
+        loan.wake = loop.create_future()
+        self._resting.append(loan)
+        if self._sweep is None:
+            self._sweep = loop.call_later(KEEP_SECONDS, self._wake_unused)
+        return await loan.wake
 
-    def _discard(self, loan: _Loan) -> None:
-        loan.connection.invalidate()
-        loan.connection.close()
-        self._forget()
+    def _wake_unused(self) -> None:
+        """Have what was not used for a while given back."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() - KEEP_SECONDS
+        # Those used last are at the end.
+        while self._resting and self._resting[0].rests_since <= due:
+            self._end_rest(self._resting.pop(0))
+        self._sweep = loop.call_later(KEEP_SECONDS, self._wake_unused) if self._resting else None
 
-    def _forget(self) -> None:
-        self._count -= 1
-        self._hand_on(None)
+    def _wake_all(self) -> None:
+        while self._resting:
+            self._end_rest(self._resting.pop())
+
+    @staticmethod
+    def _end_rest(loan: _Loan) -> None:
+        if not loan.wake.done():
+            loan.wake.set_result(None)
+
+    def _lose_patience(self) -> None:
+        """Refuse what has waited for too long."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() - WAIT_SECONDS
+        while self._jobs and (self._jobs[0].done is None or self._jobs[0].begun <= due):
+            reason = f"no connection became free within {WAIT_SECONDS} seconds"
+            self._jobs.popleft().end(None, OverloadedError(reason))
+        again = loop.call_at(self._jobs[0].begun + WAIT_SECONDS, self._lose_patience) if self._jobs else None
+        self._patience = again
 
     def _give_all_back(self) -> None:
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
-        while self._idle:
-            self._discard(self._idle.pop())
+        for loan in self._resting:
+            loan.discard()
+        self._wake_all()
         # They discard theirs: given back now, it would be nobody's and stay open.
         for task in self._clearing:
             task.cancel()
 
 
-def _give_up(waiter: "asyncio.Future[_Loan | None]") -> None:
-    if not waiter.done():
-        waiter.set_exception(OverloadedError(f"no connection became free within {WAIT_SECONDS} seconds"))
+def _land(landing: "asyncio.Future[asyncpg.Record]", row: "asyncpg.Record | None", error: Exception | None) -> None:
+    if landing.done():
+        return
+    if error is not None:
+        landing.set_exception(error)
+    else:
+        assert row is not None
+        landing.set_result(row)

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from starlette.requests import ClientDisconnect
 
 from db.errors import DatabaseUnavailableError
+from db.statements import Job
 from graph.cache import LARGEST_ANSWER_BYTES, Answer, Kept, MemoryCache
 from graph.deadlines import Deadline, too_late
 from graph.errors import PASSING, RequestError
@@ -63,16 +64,17 @@ class Found(NamedTuple):
 
 
 @dataclass(slots=True, eq=False)
-class _Flight:
+class Flight:
     """A computation, of an answer at a version if it is for others too, and how many wait for it.
 
-    It has a task unless it is that of the first request, which then is not among those that wait.
+    It has a task, or the job of a statement, unless it is that of the first request, which then is not among those
+    that wait.
     """
 
     at: tuple[str, str] | None
     landing: "asyncio.Future[Found]"
     waiting: int = 0
-    task: "asyncio.Task[None] | None" = None
+    task: "asyncio.Task[None] | Job | None" = None
 
 
 class Answers:
@@ -84,7 +86,7 @@ class Answers:
         self.shared = shared
         self.memory = MemoryCache()
         self.counts: Counter[Level] = Counter()
-        self._flights: dict[tuple[str, str], _Flight] = {}
+        self._flights: dict[tuple[str, str], Flight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def at_hand(self, key: str) -> Kept | None:
@@ -125,6 +127,41 @@ class Answers:
             return outdated
         self._count(found.level)
         return found
+
+    def lead(self, key: str) -> Flight | None:
+        """Begin an answer that the caller computes, and lands; None when others may compute it, or have computed it."""
+        version = self.newest.known()
+        if version is None or self.shared is not None:
+            return None
+        at = key, version
+        return None if at in self._flights or self._stale(*at) is not None else self._flight(at)
+
+    def land(self, flight: Flight, answer: Answer) -> Found:
+        """End what `lead` began: with what is to be told, to those who have joined too."""
+        assert flight.at is not None
+        found = self._kept(*flight.at, answer)
+        if not flight.landing.done():
+            flight.landing.set_result(found)
+        self._land(flight)
+        if found.outcome in PASSING and (outdated := self._outdated(flight.at[0])) is not None:
+            return outdated
+        self._count(found.level)
+        return found
+
+    def abandon(self, flight: Flight, make: Make) -> None:
+        """End what `lead` began without an answer: those who have joined get one by `make`."""
+        if flight.waiting:
+            self._launch(flight, make)
+        else:
+            self._land(flight)
+
+    def leave(self, flight: Flight, job: Job) -> None:
+        """Have a job go on as long as anybody waits for it who has joined."""
+        if flight.waiting:
+            flight.task = job
+        else:
+            self._land(flight)
+            job.cancel()
 
     def _outdated(self, key: str) -> Found | None:
         kept = self.memory.get(key)
@@ -183,10 +220,7 @@ class Answers:
             found = await (work if deadline is None else deadline.run(work))
         except (asyncio.CancelledError, ClientDisconnect, RequestError):
             # Its time is up or its client gone: for those who have joined, it begins again.
-            if flight.waiting:
-                self._launch(flight, make)
-            else:
-                self._land(flight)
+            self.abandon(flight, make)
             raise
         except Exception as error:
             flight.landing.set_exception(error)
@@ -196,31 +230,31 @@ class Answers:
         self._land(flight)
         return found
 
-    def _flight(self, at: tuple[str, str] | None) -> "_Flight":
-        flight = _Flight(at, asyncio.get_running_loop().create_future())
+    def _flight(self, at: tuple[str, str] | None) -> "Flight":
+        flight = Flight(at, asyncio.get_running_loop().create_future())
         if at is not None:
             self._flights[at] = flight
         return flight
 
-    def _launch(self, flight: "_Flight", make: Make) -> "_Flight":
+    def _launch(self, flight: "Flight", make: Make) -> "Flight":
         flight.landing.add_done_callback(lambda _: self._land(flight))
         flight.task = asyncio.create_task(self._fly(flight, make))
         self._tasks.add(flight.task)
         flight.task.add_done_callback(self._tasks.discard)
         return flight
 
-    def _call_off(self, flight: "_Flight") -> None:
+    def _call_off(self, flight: "Flight") -> None:
         """Cancel what nobody waits for any more; whoever asks from here on begins anew."""
         self._land(flight)
         if flight.task is not None:
             flight.task.cancel()
 
-    def _give_up(self, flight: "_Flight", error: RequestError) -> None:
+    def _give_up(self, flight: "Flight", error: RequestError) -> None:
         if not flight.landing.done():
             flight.landing.set_exception(error)
             self._call_off(flight)
 
-    async def _fly(self, flight: "_Flight", make: Make) -> None:
+    async def _fly(self, flight: "Flight", make: Make) -> None:
         landing = flight.landing
         try:
             if flight.at is None or self.shared is None:
@@ -236,7 +270,7 @@ class Answers:
             if not landing.done():
                 landing.set_exception(DatabaseUnavailableError("the process stops"))
 
-    def _land(self, flight: "_Flight") -> None:
+    def _land(self, flight: "Flight") -> None:
         if flight.landing.done():
             # A failure that nobody waits for any more is not one.
             flight.landing.exception()

@@ -1,7 +1,7 @@
 """What a request asks for, read from its body or its URL: https://graphql.github.io/graphql-over-http/draft/."""
 
+import hashlib
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
@@ -35,21 +35,19 @@ class Asked(NamedTuple):
         """Tell whether the answer is to say something of itself."""
         return self.tells_cache or self.cost is not CostAsked.NOTHING
 
-    def key(self, schema: bytes, query: str) -> str | None:
-        """Return what tells this request from all others, however the document is laid out; None for an odd one."""
-        operation = _operation_key(schema, query, self.operation_name)
-        if operation is None:
-            return None
+    def key(self, operation: bytes) -> str | None:
+        """Return what tells this request from all others, from the key of its operation; None for an odd one."""
         try:
             variables = orjson.dumps(self.variables or {}, option=orjson.OPT_SORT_KEYS)
         except TypeError:
             # Executing the operation meets the same trouble, and tells it.
             return None
-        return digest(operation, variables).hex()
+        # All keys of operations are of one length.
+        return hashlib.blake2b(operation + variables, digest_size=20).hexdigest()
 
 
-@lru_cache(maxsize=512)
-def _operation_key(schema: bytes, query: str, name: str | None) -> bytes | None:
+def key_of(schema: bytes, query: str, name: str | None) -> bytes | None:
+    """Return what tells an operation from all others, however its document is laid out; None for an odd one."""
     normalised = normalise(query)
     return None if normalised is None else digest(schema, normalised, (name or "").encode("utf-8", "surrogatepass"))
 
@@ -88,6 +86,10 @@ def read_url(query_string: bytes) -> Asked:
 
 def read_members(data: Mapping[str, Any]) -> Asked:
     """Read the members of a request; raises HTTPException."""
+    query, variables = data.get("query"), data.get("variables")
+    if type(query) is str and type(variables) is dict and len(data) == 2:
+        # As nearly all requests are.
+        return Asked(query, None, variables, None, False, CostAsked.NOTHING)
     extensions = _member(data, "extensions", dict, "an object") or {}
     return Asked(
         query=_member(data, "query", str, "a string"),

@@ -3,9 +3,8 @@
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 
 from graph.packing import pack
 from graph.watch import OK
@@ -16,9 +15,6 @@ ENTRY_BYTES = 600
 """About what an entry takes beside its bodies; a compressed body is taken for a quarter of the other."""
 LASTING_SECONDS = 3600.0
 """How long an answer is kept that stays true as long as the data version stands."""
-
-K = TypeVar("K", bound=Hashable)
-V = TypeVar("V")
 
 
 class Answer(NamedTuple):
@@ -68,27 +64,6 @@ class Kept:
         if self._packed is None:
             self._packed = pack(self.body)
         return self._packed
-
-
-class Recent(OrderedDict[K, V], Generic[K, V]):
-    """The entries used last, up to a number of them."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self._size = size
-
-    def find(self, key: K) -> V | None:
-        """Return the entry, or None."""
-        found = self.get(key)
-        if found is not None:
-            self.move_to_end(key)
-        return found
-
-    def keep(self, key: K, value: V) -> None:
-        """Keep an entry, at the cost of the one that was not used for longest."""
-        self[key] = value
-        if len(self) > self._size:
-            self.popitem(last=False)
 
 
 class MemoryCache:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from db.errors import ConfigurationError
-from graph.cache import Recent
+from db.shapes import Recent
 from graph.errors import Code, RequestError, bad_input
 from graph.shared_cache import RedisCache
 
@@ -28,6 +28,11 @@ class Documents:
         self._trusted_texts = frozenset((trusted or {}).values())
         self._shared = shared
         self._recent: Recent[str, str] = Recent(MAX_DOCUMENTS)
+
+    @property
+    def are_all_answered(self) -> bool:
+        """Tell whether any document may be sent."""
+        return self._trusted is None
 
     async def find(self, query: str | None, name: str | None) -> str | None:
         """Return the document that a request means by its text, its name or both; None when it has neither.

@@ -11,24 +11,26 @@ from starlette.responses import HTMLResponse
 from starlette.types import Receive, Scope, Send
 
 from db.errors import DatabaseUnavailableError
+from db.shapes import Recent
 from graph.access import Caller
 from graph.admission import Account, CostAsked, charge, payer
 from graph.answering import Answers, Found, Level
 from graph.answers import STATUSES
-from graph.asked import JSON, Asked, read_body, read_url
+from graph.asked import JSON, Asked, key_of, read_body, read_url
 from graph.budget import Budget
-from graph.cache import Answer, Recent, digest
+from graph.cache import Answer, digest
 from graph.context import Context
 from graph.deadlines import Deadline
 from graph.documents import Documents
 from graph.errors import MASKED, PASSING, Code, RequestError, explain
 from graph.execution import AtlasSchema
-from graph.replies import METHODS, Reply, etag_of, with_extension
+from graph.replies import METHODS, Formed, Reply, etag_of, with_extension
 from graph.watch import OK, name_of
 
 MAX_KNOWN = 2_048
 MAX_KNOWN_BYTES = 4_096
 """Requests up to this size are known again without being read."""
+MAX_OPERATIONS = 512
 
 
 class Known(NamedTuple):
@@ -58,10 +60,11 @@ class Endpoint:
     """
 
     def __init__(self, schema: AtlasSchema, page: Callable[[], str] | None) -> None:
-        self._schema = schema
+        self.schema = schema
         self._digest = digest(schema.as_str().encode())
         self._page = page
         self._known: Recent[tuple[bytes | None, bytes], Known] = Recent(MAX_KNOWN)
+        self._operations: Recent[tuple[str, str | None], tuple[bytes | None, str | None]] = Recent(MAX_OPERATIONS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; what is not one of GraphQL gets an error in GraphQL's form."""
@@ -92,19 +95,13 @@ class Endpoint:
                 seen.outcome = Code.LIMIT if account.refusal else OK
                 return
             if (etag := await _unchanged(state.answers, key, reply)) is not None:
-                await reply.not_modified(etag)
+                await reply.send(reply.form_unchanged(etag))
                 return
             found: Found = await state.answers.find(key, partial(self.make, state, caller, known, query), deadline)
             seen.outcome = found.outcome
         if known.is_to_be_remembered and found.was_executed:
             await state.documents.keep(known.asked.document_name, query)
-        if known.asked.tells or found.level is Level.OUTDATED:
-            body = with_told(found, known.asked, account)
-            await reply.once(body, found.was_executed, found.outcome)
-        elif found.kept is not None and key is not None:
-            await reply.kept(found.kept, key)
-        else:
-            await reply.once(found.body, found.was_executed, found.outcome)
+        await reply.send(form(reply, known, key, found, account))
 
     async def charged(self, scope: Scope, asked: Asked, query: str) -> Account | None:
         """Charge the caller of a request or a socket; None where there is no budget and nothing to tell."""
@@ -113,28 +110,45 @@ class Endpoint:
             return None
         caller = payer(scope)
         return await charge(
-            self._schema.parsed, budget, caller, query, asked.variables, asked.operation_name, asked.cost
+            self.schema.parsed, budget, caller, query, asked.variables, asked.operation_name, asked.cost
         )
 
     async def make(self, state: State, caller: Caller, known: Known, query: str) -> Answer:
         """Compute an answer."""
         context = Context(state.engine, caller, state.watch)
         asked = known.asked
-        return await self._schema.answer(state.readers, context, query, asked.variables, asked.operation_name)
+        return await self.schema.answer(state.readers, context, query, asked.variables, asked.operation_name)
 
     def know(self, asked: Asked, query: str | None) -> Known:
         """Return a request with its key; a document beyond the bounds is not even normalised."""
-        is_readable = query is not None and self._schema.parsed.is_readable(query)
-        key = asked.key(self._digest, query) if query and is_readable else None
-        return Known(asked, query, key, name_of(query, asked.operation_name))
+        if not query:
+            return Known(asked, query, None, name_of(query, asked.operation_name))
+        named = query, asked.operation_name
+        if (operation := self._operations.find(named)) is None:
+            is_readable = self.schema.parsed.is_readable(query)
+            operation_key = key_of(self._digest, query, asked.operation_name) if is_readable else None
+            operation = operation_key, name_of(query, asked.operation_name)
+            if len(query) <= MAX_KNOWN_BYTES:
+                self._operations.keep(named, operation)
+        key, name = operation
+        return Known(asked, query, None if key is None else asked.key(key), name)
 
-    def recall(self, reply: Reply, text: bytes) -> Known | None:
-        """Return a request that was read before, by its body, or by the URL's query when it is got."""
-        return self._known.find((_content_type(reply), text))
+    def read_at_once(self, documents: Documents, reply: Reply, text: bytes) -> Known | None:
+        """Return a request, by its body, or by the URL's query when it is got; None when its document is to be found.
+
+        Raises HTTPException.
+        """
+        content_type = _content_type(reply)
+        known = self._known.find((content_type, text))
+        if known is None and documents.are_all_answered:
+            asked = _read(content_type, text)
+            if asked.document_name is None:
+                return self._keep(content_type, text, asked, asked.query)
+        return known
 
     def as_query(self, query: str, operation_name: str | None) -> str | None:
         """Return the query that a subscription asks again and again; None of another operation."""
-        return self._schema.parsed.as_query(query, operation_name)
+        return self.schema.parsed.as_query(query, operation_name)
 
     async def _read(self, scope: Scope, receive: Receive, reply: Reply) -> Known:
         """Read a request, or know it again."""
@@ -143,15 +157,21 @@ class Endpoint:
             raise HTTPException(405, f"the method is {method}: send GET or POST")
         content_type = _content_type(reply)
         text: bytes = scope["query_string"] if content_type is None else await _body(receive)
-        if (known := self.recall(reply, text)) is not None:
+        if (known := self._known.find((content_type, text))) is not None:
             return known
-        asked = read_url(text) if content_type is None else read_body(content_type.decode("latin-1"), text)
+        asked = _read(content_type, text)
         documents: Documents = scope["app"].state.documents
-        query = await documents.find(asked.query, asked.document_name)
+        return self._keep(content_type, text, asked, await documents.find(asked.query, asked.document_name))
+
+    def _keep(self, content_type: bytes | None, text: bytes, asked: Asked, query: str | None) -> Known:
         known = self.know(asked, query)
         if len(text) <= MAX_KNOWN_BYTES:
             self._known.keep((content_type, text), known)
         return known
+
+
+def _read(content_type: bytes | None, text: bytes) -> Asked:
+    return read_url(text) if content_type is None else read_body(content_type.decode("latin-1"), text)
 
 
 def _content_type(reply: Reply) -> bytes | None:
@@ -164,10 +184,19 @@ async def _settled(account: Account, asked: CostAsked, reply: Reply) -> bool:
     if account.refusal:
         await reply.refuse(account.refusal.message, Code.LIMIT, 429)
     elif asked is CostAsked.DRY_RUN and account.requested is not None:
-        await reply.once(with_extension(b'{"data":null}', "cost", account.report(None)), True, OK)
+        await reply.send(reply.form_once(with_extension(b'{"data":null}', "cost", account.report(None)), True, OK))
     else:
         return False
     return True
+
+
+def form(reply: Reply, known: Known, key: str | None, found: Found, account: Account | None) -> Formed:
+    """Form the answer that was found for a request, with what the request asks to be told beside it."""
+    if known.asked.tells or found.level is Level.OUTDATED:
+        return reply.form_once(with_told(found, known.asked, account), found.was_executed, found.outcome)
+    if found.kept is not None and key is not None:
+        return reply.form_kept(found.kept, key)
+    return reply.form_once(found.body, found.was_executed, found.outcome)
 
 
 def with_told(found: Found, asked: Asked, account: Account | None) -> bytes:

@@ -18,7 +18,7 @@ from strawberry.types.graphql import OperationType
 
 from db.session import READ_ERRORS, one_line, was_lost
 from db.statements import Readers
-from graph.access import Permissions
+from graph.access import Caller, Permissions
 from graph.cache import Answer
 from graph.compiled.mapping import NotCompilableError
 from graph.compiled.plans import Compiler, Prepared, told
@@ -117,10 +117,7 @@ class AtlasSchema(strawberry.Schema):
     ) -> Answer:
         """Compute the answer to an operation; never raises for what a client sent."""
         try:
-            cost = self.parsed.cost(query, variables, operation_name)
-            if cost is not None:
-                self.parsed.check_cost(cost)
-            self.permissions.check(context.caller, query, operation_name)
+            cost = self._checked(context.caller, query, variables, operation_name)
         except RequestError as refusal:
             return _refused(refusal)
         is_costly = cost is not None and cost >= COSTLY
@@ -130,8 +127,39 @@ class AtlasSchema(strawberry.Schema):
             made = await self.execute(
                 query, variable_values=variables, context_value=context, operation_name=operation_name
             )
-        answer = _answered(made, context.ttl_seconds) if isinstance(made, ExecutionResult) else Answer(made)
-        return answer if len(answer.body) <= MAX_ANSWER_BYTES else _refused(_too_long(len(answer.body)))
+        return _bounded(_answered(made, context.ttl_seconds) if isinstance(made, ExecutionResult) else Answer(made))
+
+    def statement(
+        self, caller: Caller, query: str, variables: dict[str, Any] | None, operation_name: str | None
+    ) -> Prepared | None:
+        """Return the statement that answers an operation by itself, if it was compiled before and may be run."""
+        if self._compiling is Compiling.NEVER:
+            return None
+        try:
+            if self._checked(caller, query, variables, operation_name) is None:
+                return None
+            return self.compiler.prepare_again(query, operation_name, variables or {})
+        except (RequestError, NotCompilableError):
+            return None
+
+    @staticmethod
+    def answer_from(prepared: Prepared, row: "asyncpg.Record | None", error: Exception | None) -> Answer | None:
+        """Return the answer from a statement's row or its error; None when the executor must answer."""
+        if row is not None:
+            return _bounded(Answer(prepared.body(row["data"], row["cuts"])))
+        if error is None or (known := explain(error)) is None or known[0] not in PASSING:
+            return None
+        return _answered(_failed(prepared, error), 0)
+
+    def _checked(
+        self, caller: Caller, query: str, variables: dict[str, Any] | None, operation_name: str | None
+    ) -> int | None:
+        """Return what an operation may cost, None when its document is not valid; raises a RequestError."""
+        cost = self.parsed.cost(query, variables, operation_name)
+        if cost is not None:
+            self.parsed.check_cost(cost)
+        self.permissions.check(caller, query, operation_name)
+        return cost
 
     @cached_property
     def permissions(self) -> Permissions:
@@ -224,6 +252,10 @@ def _failed(prepared: Prepared, error: Exception) -> ExecutionResult:
 def _refused(refusal: RequestError) -> Answer:
     errors = presentable([refusal], is_before_execution=True)
     return _answered(PreExecutionError(data=None, errors=errors), 0)
+
+
+def _bounded(answer: Answer) -> Answer:
+    return answer if len(answer.body) <= MAX_ANSWER_BYTES else _refused(_too_long(len(answer.body)))
 
 
 def _too_long(length: int) -> RequestError:

@@ -11,13 +11,17 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from graph.answers import error_answer
 from graph.errors import Code
 from graph.limits import MAX_BODY_BYTES, MAX_HEADER_BYTES, MAX_HEADERS, MAX_URL_BYTES
-from graph.short_way import ShortWay
+from graph.replies import Formed
+from graph.short_way import ShortRequest, ShortWay
 
 MAX_HEAD_BYTES = 2 * (MAX_URL_BYTES + MAX_HEADER_BYTES)
 """What comes in one piece, and what is only somewhat too long, is refused in words by graph.request_bounds."""
 
 SLOW_SECONDS = 25
 """How long a request may take to come in, and a client to take in an answer that waits for it."""
+
+
+_CLOSE = (b"connection", b"close")
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -36,6 +40,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._write_due: asyncio.TimerHandle | None = None
         self._short_way: ShortWay | None = getattr(getattr(self.config.app, "state", None), "short_way", None)
         self._held: list[bytes] | None = None
+        self.computing: ShortRequest | None = None
+        self._idle_since = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first request."""
@@ -44,9 +50,11 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
-        for timer in (self._due, self._write_due):
+        for timer in (self._due, self._write_due, self.timeout_keep_alive_task):
             if timer is not None:
                 timer.cancel()
+        if self.computing is not None:
+            self.computing.leave()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -72,12 +80,38 @@ class BoundedProtocol(HttpToolsProtocol):
 
         It has bounds of its own on headers and lines, and uvicorn would leave the client waiting for ever.
         """
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
         super().handle_websocket_upgrade()
         protocol: Any = self.transport.get_protocol()
         if protocol.conn.handshake_exc is not None and not self.transport.is_closing():
             self._refuse(
                 400, Code.LIMIT, "the request for a WebSocket is no GET, or has too many headers or too long ones"
             )
+
+    def on_response_complete(self) -> None:
+        """Begin the next request that waits, else be idle; a timer a request would take longer than all else here."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            return
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self._end_if_idle)
+
+    def _unset_keepalive_if_required(self) -> None:
+        """Leave the timer alone: when it is due, it is known whether the connection was idle."""
+
+    def _end_if_idle(self) -> None:
+        is_idle = not self._is_coming and (self.cycle is None or self.cycle.response_complete)
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time() if is_idle else self.timeout_keep_alive
+        if left > 0:
+            self.timeout_keep_alive_task = self.loop.call_later(left, self._end_if_idle)
+        else:
+            self.transport.close()
 
     def _end(self) -> None:
         if not self.transport.is_closing():
@@ -162,40 +196,21 @@ class BoundedProtocol(HttpToolsProtocol):
         """Answer the request that was held, or have it answered, if it is plain."""
         short_way = self._short_way
         assert short_way is not None
-        method = self.parser.get_method().decode()
-        reply = short_way.reply(method, self.headers) if len(body) <= MAX_BODY_BYTES else None
-        if reply is None:
+        if len(body) > MAX_BODY_BYTES:
             return False
-        found = short_way.at_hand(reply, method, self.url, self.headers, body)
-        if found is None:
-            self._begin_cycle(short_way, method, body)
-        else:
-            headers, content = found
-            self.transport.write(_written(200, (*self.server_state.default_headers, *headers), content))
+        request = short_way.read(self.parser.get_method().decode(), self.url, self.headers, body)
+        if request is None:
+            return False
+        if (formed := request.at_hand()) is not None:
+            self.transport.write(_written(formed, self.server_state.default_headers))
             self.on_response_complete()
+            return True
+        self.cycle = exchange = _Exchange(self, short_way, request.method, body)  # type: ignore[assignment]
+        if request.compute(exchange):
+            self.computing = request
+        else:
+            exchange.begin()
         return True
-
-    def _begin_cycle(self, short_way: ShortWay, method: str, body: bytes) -> None:
-        path, _, query = self.url.partition(b"?")
-        further = {"method": method, "path": path.decode(), "raw_path": path, "query_string": query}
-        self.scope.update(further)  # type: ignore[typeddict-item]
-        self.cycle = _Cycle(
-            scope=self.scope,
-            transport=self.transport,
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=False,
-            default_headers=self.server_state.default_headers,
-            message_event=asyncio.Event(),
-            expect_100_continue=False,
-            keep_alive=True,
-            on_response=self.on_response_complete,
-        )
-        self.cycle.body += body
-        self.cycle.more_body = False
-        self.cycle.message_event.set()
-        self._start_asgi_task(self.cycle, short_way)  # type: ignore[arg-type]
 
     def _go_the_long_way(self, parts: Iterable[bytes]) -> None:
         """Have the application answer what was held for a moment."""
@@ -205,6 +220,66 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         for part in parts:
             super().on_body(part)
+
+
+_UNHEARD = asyncio.Event()
+
+
+class _Exchange:
+    """A request whose answer is computed without a cycle, in whose place it stands for uvicorn."""
+
+    response_started = False
+    response_complete = False
+    disconnected = False
+    keep_alive = True
+    message_event = _UNHEARD
+
+    def __init__(self, protocol: BoundedProtocol, app: ShortWay, method: str, body: bytes) -> None:
+        self._protocol = protocol
+        self._app = app
+        self._scope = protocol.scope
+        self._method = method
+        self._url = protocol.url
+        self._body = body
+
+    def respond(self, formed: Formed) -> None:
+        """Send the answer."""
+        protocol = self._protocol
+        protocol.computing = None
+        self.response_complete = True
+        headers = protocol.server_state.default_headers
+        protocol.transport.write(_written(formed, headers if self.keep_alive else [*headers, _CLOSE]))
+        if not self.keep_alive:
+            protocol.transport.close()
+        protocol.on_response_complete()
+
+    def begin(self) -> None:
+        """Have the short way compute the answer as an application."""
+        protocol = self._protocol
+        protocol.computing = None
+        path, _, query = self._url.partition(b"?")
+        further = {"method": self._method, "path": path.decode(), "raw_path": path, "query_string": query}
+        self._scope.update(further)  # type: ignore[typeddict-item]
+        cycle = _Cycle(
+            scope=self._scope,
+            transport=protocol.transport,
+            flow=protocol.flow,
+            logger=protocol.logger,
+            access_logger=protocol.access_logger,
+            access_log=False,
+            default_headers=protocol.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=False,
+            keep_alive=self.keep_alive,
+            on_response=protocol.on_response_complete,
+        )
+        cycle.body += self._body
+        cycle.more_body = False
+        cycle.message_event.set()
+        # Another request may have come since.
+        if protocol.cycle is self:  # type: ignore[comparison-overlap]
+            protocol.cycle = cycle
+        protocol._start_asgi_task(cycle, self._app)  # type: ignore[arg-type]
 
 
 class _Cycle(RequestResponseCycle):
@@ -222,10 +297,10 @@ class _Cycle(RequestResponseCycle):
             await self.flow.drain()
         if self.disconnected:
             return
-        headers = [*self.default_headers, *self._start["headers"]]
-        if not self.keep_alive:
-            headers.append((b"connection", b"close"))
-        self.transport.write(_written(self._start["status"], headers, message["body"]))
+        formed = Formed(self._start["status"], self._start["headers"], message["body"])
+        self.transport.write(
+            _written(formed, self.default_headers if self.keep_alive else [*self.default_headers, _CLOSE])
+        )
         self.response_complete = True
         self.message_event.set()
         if not self.keep_alive:
@@ -233,6 +308,6 @@ class _Cycle(RequestResponseCycle):
         self.on_response()
 
 
-def _written(status: int, headers: Iterable[tuple[bytes, bytes]], content: bytes) -> bytes:
-    lines = [b"%b: %b\r\n" % header for header in headers]
-    return b"".join((STATUS_LINE[status], *lines, b"\r\n", content))
+def _written(formed: Formed, default_headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    lines = [b"%b: %b\r\n" % header for header in (*default_headers, *formed.headers)]
+    return b"".join((STATUS_LINE[formed.status], *lines, b"\r\n", formed.body))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import NamedTuple
 
 import msgspec
 import orjson
@@ -34,6 +35,14 @@ Headers = list[tuple[bytes, bytes]]
 Raws = dict[str, msgspec.Raw]
 
 
+class Formed(NamedTuple):
+    """An answer as it is sent."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
 class Reply:
     """Sends the answer to a request in the form that its headers ask for; `more` are headers of every answer."""
 
@@ -63,43 +72,38 @@ class Reply:
         """Tell whether the answer that the client has is the one of an ETag."""
         return etag in self.headers.get(b"if-none-match", b"")
 
-    async def kept(self, kept: Kept, key: str) -> None:
-        """Send an answer that is kept for a request's key."""
-        if self.is_conditional and self.has(etag := _etag_of_kept(kept, key)):
-            await self.not_modified(etag)
-        else:
-            await self._send_formed(200, *self.form_kept(kept, key))
+    def form_kept(self, kept: Kept, key: str) -> Formed:
+        """Form an answer that is kept for a request's key."""
+        if not self.is_for_caches:
+            return self._form(200, kept.body, kept.packed, [])
+        etag = _etag_of_kept(kept, key)
+        if self.is_conditional and self.has(etag):
+            return self.form_unchanged(etag)
+        return self._form(200, kept.body, kept.packed, self._caching(etag, kept))
 
-    def form_kept(self, kept: Kept, key: str) -> tuple[Headers, bytes]:
-        """Return the headers and the body of a kept answer, with status 200."""
-        caching = self._caching(_etag_of_kept(kept, key), kept) if self.is_for_caches else []
-        return self._form(kept.body, kept.packed, caching)
-
-    async def not_modified(self, etag: bytes) -> None:
-        """Tell that what the client has is still right."""
+    def form_unchanged(self, etag: bytes) -> Formed:
+        """Form what tells that the client has the answer."""
         headers = [*self.more, _VARY, (b"etag", etag), (b"cache-control", self._private or _LASTING)]
-        await self._send({"type": "http.response.start", "status": 304, "headers": headers})
-        await self._send({"type": "http.response.body", "body": b""})
+        return Formed(304, headers, b"")
 
-    async def once(self, body: bytes, was_executed: bool, outcome: str) -> None:
-        """Send an answer that is good for this request alone; see `Answer`."""
+    def form_once(self, body: bytes, was_executed: bool, outcome: str) -> Formed:
+        """Form an answer that is good for this request alone; see `Answer`."""
         if not was_executed and outcome in PASSING:
-            await self._once(STATUSES[Code(outcome)], body, RETRY)
-            return
+            return self._form_once(STATUSES[Code(outcome)], body, RETRY)
         status = 200
         # Only for GraphQL's own media type: clients of plain JSON look for errors in the body.
         if not was_executed and self.media_type == GRAPHQL_JSON:
             status = STATUSES[Code.FORBIDDEN] if outcome == Code.FORBIDDEN else 400
-        await self._once(status, body)
+        return self._form_once(status, body)
 
     async def refuse(self, message: str, code: Code, status: int) -> None:
         """Send an error."""
         headers = RETRY if code in PASSING else [_ALLOW] if status == 405 else []
-        await self._once(status, orjson.dumps(graphql_error(message, code)), headers)
+        await self.send(self._form_once(status, orjson.dumps(graphql_error(message, code)), headers))
 
-    async def _once(self, status: int, body: bytes, headers: Headers | None = None) -> None:
+    def _form_once(self, status: int, body: bytes, headers: Headers | None = None) -> Formed:
         caching = [(b"cache-control", _NO_STORE)] if self.is_for_caches else []
-        await self._send_formed(status, *self._form(body, lambda: pack(body), [*(headers or ()), *caching]))
+        return self._form(status, body, lambda: pack(body), [*(headers or ()), *caching])
 
     @property
     def _private(self) -> bytes | None:
@@ -109,17 +113,18 @@ class Reply:
         control = _LASTING if kept.is_lasting else b"public, max-age=%d" % kept.ttl_seconds
         return [(b"etag", etag), (b"cache-control", self._private or control)]
 
-    def _form(self, body: bytes, packed: Callable[[], bytes], headers: Headers) -> tuple[Headers, bytes]:
+    def _form(self, status: int, body: bytes, packed: Callable[[], bytes], headers: Headers) -> Formed:
         sent = [(b"content-type", _CONTENT_TYPES[self.media_type]), _VARY, *self.more, *headers]
         if len(body) >= SMALLEST_BYTES and takes_gzip(self.headers.get(b"accept-encoding", b"")):
             body = packed()
             sent.append(_GZIP)
         sent.append((b"content-length", b"%d" % len(body)))
-        return sent, b"" if self._method == "HEAD" else body
+        return Formed(status, sent, b"" if self._method == "HEAD" else body)
 
-    async def _send_formed(self, status: int, headers: Headers, body: bytes) -> None:
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": body})
+    async def send(self, formed: Formed) -> None:
+        """Send an answer that was formed."""
+        await self._send({"type": "http.response.start", "status": formed.status, "headers": formed.headers})
+        await self._send({"type": "http.response.body", "body": formed.body})
 
 
 def _etag_of_kept(kept: Kept, key: str) -> bytes:

@@ -1,10 +1,10 @@
 """What every request leaves: an id that joins its answer with the logs, a line there, and a count."""
 
 import logging
+import random
 import re
-import secrets
 import time
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,6 +20,9 @@ CLIENT_CLOSED_REQUEST = 499
 
 NAME = HEADER.lower().encode()
 _SANE = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+
+# Ids are no secrets, and the system's own numbers take a system call each.
+_IDS = random.Random()
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +42,7 @@ class RequestIds:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        chosen = id_of(scope["headers"])
+        chosen = id_of(next((value for name, value in scope["headers"] if name == NAME), None))
         status: int | None = None
 
         def send_with_id(message: Message) -> Awaitable[None]:
@@ -66,22 +69,18 @@ class RequestIds:
             await failure(error)(scope, receive, send_with_id)
         finally:
             # As sent: percent-encoded, and without the query, which may hold what nobody else should read.
-            tell_of(scope["method"], scope.get("raw_path") or scope["path"].encode(), status, begun)
+            tell_of(chosen, scope["method"], scope.get("raw_path") or scope["path"].encode(), status, begun)
             REQUEST_ID.reset(outside)
 
 
-def id_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+def id_of(own: bytes | None) -> bytes:
     """Return the id that a request is given: its own when it is sane."""
-    for name, value in headers:
-        if name == NAME:
-            if _SANE.fullmatch(value):
-                return value
-            break
-    return secrets.token_hex(16).encode()
+    return own if own is not None and _SANE.fullmatch(own) else b"%032x" % _IDS.getrandbits(128)
 
 
-def tell_of(method: str, path: bytes, status: int | None, begun: float) -> None:
+def tell_of(request_id: bytes, method: str, path: bytes, status: int | None, begun: float) -> None:
     """Write the line of a request."""
     milliseconds = round((time.perf_counter() - begun) * 1000, 1)
-    told = {"method": method, "path": path[:MAX_PATH_CHARACTERS].decode("latin-1")}
-    tell(logger, "request", told | {"status": status, "ms": milliseconds})
+    shown = path[:MAX_PATH_CHARACTERS].decode("latin-1")
+    told = {"method": method, "path": shown, "status": status, "ms": milliseconds}
+    tell(logger, "request", request_id.decode(), told)

@@ -4,15 +4,20 @@ import asyncio
 import io
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, NamedTuple
 
+import asyncpg
 import httpx
 import orjson
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from graph.replies import Headers, Reply
-from graph.short_way import ShortWay
+from graph import versions
+from graph.compiled.plans import Prepared
+from graph.execution import AtlasSchema
+from graph.replies import Formed
+from graph.short_way import Exchange, ShortRequest, ShortWay
 from tests.client import Client
 from tests.loopback import on_loopback
 from tests.test_request_ids import lines
@@ -31,23 +36,35 @@ class Answer(NamedTuple):
     body: bytes
 
 
+@pytest.fixture(autouse=True)
+def version_stays_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests that have to wait for it are executed."""
+    monkeypatch.setattr(versions, "FRESH_SECONDS", 60)
+
+
 @pytest.fixture
 def ways(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Counts the requests on the short way: those "computed", and those that are "at hand"."""
+    """Counts the requests on the short way: "executed", "computed" by a statement, and those that are "at hand"."""
     found: Counter[str] = Counter()
-    compute, at_hand = ShortWay.__call__, ShortWay.at_hand
+    execute, compute, at_hand = ShortWay.__call__, ShortRequest.compute, ShortRequest.at_hand
 
-    async def computed(self: ShortWay, scope: Scope, receive: Receive, send: Send) -> None:
-        found["computed"] += 1
-        await compute(self, scope, receive, send)
+    async def executed(self: ShortWay, scope: Scope, receive: Receive, send: Send) -> None:
+        found["executed"] += 1
+        await execute(self, scope, receive, send)
 
-    def found_at_hand(self: ShortWay, reply: Reply, *further: Any) -> tuple[Headers, bytes] | None:
-        answer = at_hand(self, reply, *further)
+    def computed(self: ShortRequest, exchange: Exchange) -> bool:
+        is_computed = compute(self, exchange)
+        found["computed"] += is_computed
+        return is_computed
+
+    def found_at_hand(self: ShortRequest) -> Formed | None:
+        answer = at_hand(self)
         found["at hand"] += answer is not None
         return answer
 
-    monkeypatch.setattr(ShortWay, "__call__", computed)
-    monkeypatch.setattr(ShortWay, "at_hand", found_at_hand)
+    monkeypatch.setattr(ShortWay, "__call__", executed)
+    monkeypatch.setattr(ShortRequest, "compute", computed)
+    monkeypatch.setattr(ShortRequest, "at_hand", found_at_hand)
     return found
 
 
@@ -119,7 +136,7 @@ async def test_both_ways_give_the_same_answer(served: Client, ways: Counter[str]
     assert found[0] == found[1] == found[2]
     assert found[0].headers["x-request-id"] == "mine"
     is_kept = found[0].status == 200 and name != "told"
-    assert ways == Counter({"computed": 1, "at hand": 1} if is_kept else {"computed": 2, "at hand": 0})
+    assert ways == Counter({"executed": 1, "at hand": 1} if is_kept else {"executed": 2, "at hand": 0})
 
 
 @pytest.mark.parametrize(
@@ -147,7 +164,7 @@ async def test_request_in_pieces_is_answered(served: Client, ways: Counter[str])
     for cut in (1, 40, len(whole) - len(BODY), len(whole) - 5):
         (answer,) = await talk(served, whole[:cut], whole[cut:])
         assert answer.body == expected
-    assert ways == Counter({"computed": 1, "at hand": 0})
+    assert ways == Counter({"executed": 1, "at hand": 0})
 
 
 async def test_answers_come_in_the_order_of_the_requests(served: Client) -> None:
@@ -186,10 +203,168 @@ async def test_connection_is_kept_until_its_client_closes_it(served: Client, way
     assert len(await talk(served, one, one, one, count=3)) == 3
     (last,) = await talk(served, request("POST", "/graphql", POST | {"connection": "close"}, BODY))
     assert last.headers["connection"] == "close"
-    assert ways == Counter({"computed": 1, "at hand": 3})
+    assert ways == Counter({"executed": 1, "at hand": 3})
 
 
-async def test_client_that_leaves_ends_what_is_computed(served: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def about(key: str) -> bytes:
+    query = "query One($id: ID!) { entity(id: $id) { id name description } }"
+    return orjson.dumps({"query": query, "variables": {"id": key}})
+
+
+async def test_statement_that_is_known_answers_as_the_long_way_does(
+    served: Client, logged: io.StringIO, ways: Counter[str]
+) -> None:
+    for key in ("Q868", "Q5891"):
+        await talk(served, request("POST", "/graphql", POST, about(key)))
+    ways.clear()
+    for headers in (POST, POST | {"accept-encoding": "gzip", "accept": "application/graphql-response+json"}):
+        found = []
+        key = f"Q{len(headers)}"
+        for further in ({}, LONG):
+            given = headers | further | {"x-request-id": "mine"}
+            (answer,) = await talk(served, request("POST", "/graphql", given, about(key)))
+            answer.headers.pop("date")
+            found.append(answer)
+        assert found[0] == found[1]
+    assert ways == Counter({"computed": 2, "at hand": 0})
+    page = (await served.http.get("/metrics")).text
+    assert 'atlas_http_requests_total{method="POST",route="/graphql",status="200"} 6.0' in page
+    assert 'atlas_operations_total{operation="One",outcome="ok"} 6.0' in page
+    told = [line for line in lines(logged) if line["path"] == "/graphql"]
+    assert [line["request_id"] for line in told[2:]] == ["mine"] * 4
+    assert {(line["method"], line["status"]) for line in told} == {("POST", 200)}
+
+
+async def test_computed_answers_come_in_the_order_of_the_requests(served: Client, ways: Counter[str]) -> None:
+    keys = [f"Q{number}" for number in range(1, 30)]
+    for key in keys[:2]:
+        await talk(served, request("POST", "/graphql", POST, about(key)))
+    pipeline = [request("POST", "/graphql", POST, about(key).replace(b"id name", b"name id")) for key in keys]
+    pipeline += [request("POST", "/graphql", POST, b'{"query": "{ dataVersion { version } }"}')]
+    answers = await talk(served, b"".join(pipeline), count=30)
+    assert [answer.status for answer in answers] == [200] * 30
+    assert "dataVersion" in orjson.loads(answers[-1].body)["data"]
+    assert ways["computed"] + ways["executed"] > 2
+
+
+SLEEP = "SELECT '{\"slow\":1}'::bytea AS data, NULL::text AS cuts FROM pg_sleep(60)"
+
+
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The first of these texts is the statement that answers, if there is one."""
+    found: list[str] = []
+
+    def statement(*_: Any) -> Prepared | None:
+        return Prepared(None, found[0], [], {"slow": []}, True) if found else None
+
+    monkeypatch.setattr(AtlasSchema, "statement", statement)
+    return found
+
+
+async def running(url: str) -> int:
+    is_slow = "query LIKE '%slow%' AND state = 'active' AND pid <> pg_backend_pid()"
+    there = f"SELECT count(*) FROM pg_stat_activity WHERE {is_slow}"
+    connection = await asyncpg.connect(url)
+    count: int = await connection.fetchval(there)
+    await connection.close()
+    return count
+
+
+async def until_running(url: str, count: int) -> None:
+    async with asyncio.timeout(10):
+        while await running(url) != count:  # noqa: ASYNC110 - PostgreSQL has no event for it
+            await asyncio.sleep(0.02)
+
+
+async def have_version_known(client: Client) -> None:
+    await talk(client, request("POST", "/graphql", POST, b'{"query": "{ __typename }"}'))
+
+
+@asynccontextmanager
+async def asking(client: Client, body: bytes) -> AsyncIterator[asyncio.StreamReader]:
+    """Send a request, and leave at the end."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", client.http.base_url.port)
+    writer.write(request("POST", "/graphql", POST, body))
+    try:
+        yield reader
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_client_that_leaves_ends_its_statement(
+    served: Client, sample_url: str, statements: list[str], logged: io.StringIO
+) -> None:
+    await have_version_known(served)
+    statements.append(SLEEP)
+    async with asking(served, BODY):
+        await until_running(sample_url, 1)
+    await until_running(sample_url, 0)
+    _, line = [line for line in lines(logged) if line["path"] == "/graphql"]
+    assert line["status"] == 499
+    page = (await served.http.get("/metrics")).text
+    assert 'atlas_operations_total{operation="other",outcome="CANCELLED"} 1.0' in page
+
+
+async def test_statement_goes_on_for_who_has_joined(served: Client, sample_url: str, statements: list[str]) -> None:
+    await have_version_known(served)
+    statements.append(SLEEP.replace("60", "1"))
+    async with asking(served, BODY):
+        await until_running(sample_url, 1)
+        second = asyncio.create_task(talk(served, request("POST", "/graphql", POST, BODY)))
+        await asyncio.sleep(0.1)
+    statements[:] = [SLEEP]
+    (answer,) = await second
+    assert (answer.status, answer.body) == (200, b'{"data":{"slow":1}}')
+
+
+async def test_statement_ends_with_the_last_who_has_joined(
+    served: Client, sample_url: str, statements: list[str]
+) -> None:
+    await have_version_known(served)
+    statements.append(SLEEP)
+    async with AsyncExitStack() as last:
+        async with asking(served, BODY):
+            await until_running(sample_url, 1)
+            await last.enter_async_context(asking(served, BODY))
+            await asyncio.sleep(0.2)
+        await asyncio.sleep(0.2)
+        assert await running(sample_url) == 1
+    await until_running(sample_url, 0)
+
+
+async def test_statement_that_takes_too_long_is_told_so(sample_url: str, statements: list[str]) -> None:
+    async with on_loopback(sample_url, deadline_seconds=0.3) as client:
+        await have_version_known(client)
+        statements.append(SLEEP)
+        accept = {"accept": "application/graphql-response+json"}
+        (answer,) = await talk(client, request("POST", "/graphql", POST | accept, BODY))
+    assert answer.status == 504
+    assert answer.headers["retry-after"]
+    assert orjson.loads(answer.body)["errors"][0]["extensions"]["code"] == "TIMEOUT"
+
+
+async def test_statement_that_fails_leaves_the_answer_to_others(served: Client, statements: list[str]) -> None:
+    (expected,) = await talk(served, request("POST", "/graphql", POST | LONG, BODY))
+    statements.append("SELECT 1 / 0")
+    other = BODY.replace(b"Names", b"Other")
+    first, second = await asyncio.gather(*[talk(served, request("POST", "/graphql", POST, other)) for _ in "12"])
+    assert first[0].body == second[0].body == expected.body
+
+
+async def test_server_that_stops_answers_first(sample_url: str, statements: list[str]) -> None:
+    async with AsyncExitStack() as last:
+        async with on_loopback(sample_url) as client:
+            await have_version_known(client)
+            statements.append(SLEEP.replace("60", "1"))
+            reader = await last.enter_async_context(asking(client, BODY))
+            await until_running(sample_url, 1)
+        answer = await read(reader)
+    assert (answer.status, answer.headers["connection"]) == (200, "close")
+
+
+async def test_client_that_leaves_ends_what_is_executed(served: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     begun, ended = asyncio.Event(), asyncio.Event()
 
     async def endless(*_: Any) -> None:
@@ -200,8 +375,6 @@ async def test_client_that_leaves_ends_what_is_computed(served: Client, monkeypa
             ended.set()
 
     monkeypatch.setattr("graph.endpoint.Endpoint.make", endless)
-    _, writer = await asyncio.open_connection("127.0.0.1", served.http.base_url.port)
-    writer.write(request("POST", "/graphql", POST, orjson.dumps({"query": NODE})))
-    await asyncio.wait_for(begun.wait(), 10)
-    writer.close()
+    async with asking(served, orjson.dumps({"query": NODE})):
+        await asyncio.wait_for(begun.wait(), 10)
     await asyncio.wait_for(ended.wait(), 10)

@@ -83,6 +83,11 @@ class Compiler:
         operation = self._operation(query, name)
         return self._prepare((query, name), operation, operation.variables.coerce(given), None, is_costly)
 
+    def prepare_again(self, query: str, name: str | None, given: Mapping[str, Any]) -> Prepared:
+        """Return what was prepared before, with these values; raises NotCompilableError, and counts nothing as seen."""
+        operation = self._operation(query, name)
+        return self._prepare((query, name), operation, operation.variables.coerce(given), None, None)
+
     def prepare_parts(
         self, query: str, name: str | None, given: Mapping[str, Any], *, is_costly: bool = False
     ) -> dict[str, Prepared]:
@@ -103,7 +108,7 @@ class Compiler:
         operation: _Operation,
         variables: Mapping[str, Any],
         root: str | None,
-        is_costly: bool,
+        is_costly: bool | None,
     ) -> Prepared:
         decided = (root, *[variables.get(one) for one in operation.deciding])
         tree = operation.trees.find(decided) or operation.trees.keep(decided, _tree(operation, variables, root))
@@ -121,7 +126,9 @@ class Compiler:
         """Have the executor answer what was prepared, from now on: its statement fails."""
         self._plans.keep(prepared.key, NotCompilableError("its statement failed"))
 
-    def _new_plan(self, key: Hashable, tree: Tree, requests: list[Any], is_costly: bool) -> Plan | Exception:
+    def _new_plan(self, key: Hashable, tree: Tree, requests: list[Any], is_costly: bool | None) -> Plan | Exception:
+        if is_costly is None:
+            raise NotCompilableError("it was not prepared before")
         times = (self._seen.find(key) or 0) + 1
         self._seen.keep(key, times)
         if times <= self._patience and not is_costly:
