@@ -109,7 +109,7 @@ class Answers:
         version = await self.newest.get() if key is not None else None
         if key is None:
             return await self._find(None, make, deadline)
-        if version is None and (outdated := self._outdated(key)) is not None:
+        if version is None and (outdated := self.outdated(key)) is not None:
             return outdated
         if version is None:
             return await self._find(None, make, deadline)
@@ -119,11 +119,11 @@ class Answers:
         try:
             found = await self._find((key, version), make, deadline)
         except RequestError as error:
-            outdated = self._outdated(key) if error.code in PASSING else None
+            outdated = self.outdated(key) if error.code in PASSING else None
             if outdated is None:
                 raise
             return outdated
-        if found.outcome in PASSING and (outdated := self._outdated(key)) is not None:
+        if found.outcome in PASSING and (outdated := self.outdated(key)) is not None:
             return outdated
         self._count(found.level)
         return found
@@ -143,7 +143,7 @@ class Answers:
         if not flight.landing.done():
             flight.landing.set_result(found)
         self._land(flight)
-        if found.outcome in PASSING and (outdated := self._outdated(flight.at[0])) is not None:
+        if found.outcome in PASSING and (outdated := self.outdated(flight.at[0])) is not None:
             return outdated
         self._count(found.level)
         return found
@@ -163,7 +163,8 @@ class Answers:
             self._land(flight)
             job.cancel()
 
-    def _outdated(self, key: str) -> Found | None:
+    def outdated(self, key: str) -> Found | None:
+        """Return the last answer to a request, for when there is no newer one."""
         kept = self.memory.get(key)
         if kept is None or not kept.is_good:
             return None

@@ -6,6 +6,7 @@ from enum import Enum
 from functools import cached_property
 from typing import Any
 
+import asyncpg
 import orjson
 import strawberry
 from graphql import GraphQLError, OperationDefinitionNode

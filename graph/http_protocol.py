@@ -126,9 +126,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def _refuse(self, status: int, code: Code, message: str) -> None:
         """Answer before the application has a part in it, and close."""
         content = bytes(error_answer(message, code, status).body)
-        headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
-        headers.append((b"content-length", b"%d" % len(content)))
-        self.transport.write(_written(status, (*self.server_state.default_headers, *headers), content))
+        headers = [(b"content-type", b"application/json"), _CLOSE, (b"content-length", b"%d" % len(content))]
+        self.transport.write(_written(Formed(status, headers, content), self.server_state.default_headers))
         self.transport.close()
 
     def pause_writing(self) -> None:

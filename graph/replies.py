@@ -98,8 +98,12 @@ class Reply:
 
     async def refuse(self, message: str, code: Code, status: int) -> None:
         """Send an error."""
+        await self.send(self.form_refusal(message, code, status))
+
+    def form_refusal(self, message: str, code: Code, status: int) -> Formed:
+        """Form an error."""
         headers = RETRY if code in PASSING else [_ALLOW] if status == 405 else []
-        await self.send(self._form_once(status, orjson.dumps(graphql_error(message, code)), headers))
+        return self._form_once(status, orjson.dumps(graphql_error(message, code)), headers)
 
     def _form_once(self, status: int, body: bytes, headers: Headers | None = None) -> Formed:
         caching = [(b"cache-control", _NO_STORE)] if self.is_for_caches else []

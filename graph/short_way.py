@@ -7,7 +7,9 @@ long way: a token, a deadline, an origin or a condition in the headers, budgets 
 same behind, a request's id, its line in the log and its counts.
 """
 
+import asyncio
 import time
+from itertools import takewhile
 from typing import Any, Protocol
 
 import asyncpg
@@ -20,10 +22,12 @@ from db.errors import OverloadedError
 from db.statements import Readers
 from graph.access import Caller
 from graph.answering import Answers
-from graph.answers import GRAPHQL_PATH
+from graph.answers import GRAPHQL_PATH, STATUSES
 from graph.cache import Answer
+from graph.deadlines import too_late
 from graph.documents import Documents
 from graph.endpoint import Endpoint, form
+from graph.errors import RequestError
 from graph.replies import Formed, Headers, Reply
 from graph.request_ids import CLIENT_CLOSED_REQUEST, NAME, RequestIds, id_of, tell_of
 from graph.watch import CANCELLED, OK, Watch
@@ -35,6 +39,9 @@ UNDERSTOOD = frozenset(
     b" x-forwarded-proto x-real-ip x-request-id".split()
 )
 """Headers of a request that are heeded here, or change no answer."""
+
+LOOK_SECONDS = 0.1
+"""How often it is looked whether the time of a request is up."""
 
 _PATH = GRAPHQL_PATH.encode()
 _ASKING = _PATH + b"?"
@@ -64,6 +71,9 @@ class ShortWay:
         watch: Watch = app.state.watch
         self._metrics = watch.metrics
         self._identified = RequestIds(endpoint, watch.metrics)
+        self._seconds: float = app.state.deadline_seconds
+        self._computing: dict[ShortRequest, None] = {}
+        self._look: asyncio.TimerHandle | None = None
 
     def begins(self, method: bytes, url: bytes) -> bool:
         """Tell whether a request that begins like this may go here."""
@@ -84,6 +94,23 @@ class ShortWay:
             self._metrics.count_request(GRAPHQL_PATH, request.method, status)
         self._metrics.count_operation(request.name, outcome, time.perf_counter() - request.begun)
         tell_of(request.id, request.method, request.path, status, request.begun)
+
+    def watch(self, request: "ShortRequest") -> None:
+        """Have a request end when its time is up: one timer looks after all of them, who are in the order they came."""
+        self._computing[request] = None
+        if self._look is None:
+            self._look = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._end_what_is_late)
+
+    def unwatch(self, request: "ShortRequest") -> None:
+        """Leave a request alone that has ended."""
+        self._computing.pop(request, None)
+
+    def _end_what_is_late(self) -> None:
+        due = time.perf_counter() - self._seconds
+        for request in takewhile(lambda one: one.begun <= due, list(self._computing)):
+            request.end(too_late(self._seconds))
+        loop = asyncio.get_running_loop()
+        self._look = loop.call_later(LOOK_SECONDS, self._end_what_is_late) if self._computing else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Compute an answer, as an application."""
@@ -156,16 +183,36 @@ class ShortRequest:
         except OverloadedError:
             way.answers.abandon(flight, self._make)
             return False
+        way.watch(self)
         return True
 
     def leave(self) -> None:
         """End what is computed for a client that has left, unless others wait for it too."""
-        self._exchange = None
-        self._way.answers.leave(self._flight, self._job)
+        self._stop()
         self._way.tell(self, CLIENT_CLOSED_REQUEST, CANCELLED)
+
+    def end(self, error: RequestError) -> None:
+        """Answer now, with the last answer or the error, and go on computing only for others."""
+        exchange, known, key = self._exchange, self._known, self._key
+        assert exchange is not None
+        assert known is not None
+        assert key is not None
+        self._stop()
+        if (outdated := self._way.answers.outdated(key)) is not None:
+            formed, outcome = form(self._reply, known, key, outdated, None), outdated.outcome
+        else:
+            formed, outcome = self._reply.form_refusal(error.message, error.code, STATUSES[error.code]), error.code
+        self._way.tell(self, formed.status, outcome)
+        exchange.respond(formed)
+
+    def _stop(self) -> None:
+        self._exchange = None
+        self._way.unwatch(self)
+        self._way.answers.leave(self._flight, self._job)
 
     def _done(self, row: "asyncpg.Record | None", error: Exception | None) -> None:
         answers, exchange = self._way.answers, self._exchange
+        self._way.unwatch(self)
         answer = self._way.endpoint.schema.answer_from(self._prepared, row, error)
         if answer is None:
             # The executor tells what is wrong.

@@ -345,6 +345,18 @@ async def test_statement_that_takes_too_long_is_told_so(sample_url: str, stateme
     assert orjson.loads(answer.body)["errors"][0]["extensions"]["code"] == "TIMEOUT"
 
 
+async def test_request_ends_with_its_deadline(
+    served: Client, sample_url: str, statements: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await have_version_known(served)
+    monkeypatch.setattr(served.app.state.short_way, "_seconds", 0.3)
+    statements.append(SLEEP)
+    (answer,) = await talk(served, request("POST", "/graphql", POST, BODY))
+    error = orjson.loads(answer.body)["errors"][0]
+    assert (answer.status, error["extensions"]["code"]) == (504, "TIMEOUT")
+    await until_running(sample_url, 0)
+
+
 async def test_statement_that_fails_leaves_the_answer_to_others(served: Client, statements: list[str]) -> None:
     (expected,) = await talk(served, request("POST", "/graphql", POST | LONG, BODY))
     statements.append("SELECT 1 / 0")
