@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar, overload
 
 import asyncpg
-from sqlalchemy import Connection, Executable, Row, Select, SelectBase
+from sqlalchemy import Connection, Executable, Row, Select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqlalchemy.pool import PoolProxiedConnection
 
@@ -35,18 +35,25 @@ class ReadSession:
         self._is_closed = False
         self._running: asyncio.Timeout | None = None
         self._ending: asyncio.Task[None] | None = None
+        self.unread: frozenset[str] = frozenset()
+        """Columns that nobody will look at, which `load` leaves out."""
+        self.reads_once = False
+        """Whether one statement reads all: it is its own snapshot, and no transaction is begun for it."""
 
     @overload
-    async def load(self, statement_of: Callable[[Any], SelectBase], request: Any) -> list[Any]: ...
+    async def load(self, statement_of: Callable[[Any], Select[Any]], request: Any) -> list[Any]: ...
 
     @overload
-    async def load(self, statement_of: Callable[[Any], SelectBase], request: Any, kind: type[R]) -> list[R]: ...
+    async def load(self, statement_of: Callable[[Any], Select[Any]], request: Any, kind: type[R]) -> list[R]: ...
 
-    async def load(self, statement_of: Callable[[Any], SelectBase], request: Any, kind: Any = asyncpg.Record) -> Any:
+    async def load(self, statement_of: Callable[[Any], Select[Any]], request: Any, kind: Any = asyncpg.Record) -> Any:
         """Run the statement for a request, straight through the driver, and return its rows; see `db.shapes`."""
-        sql, arguments = prepared(statement_of, request)
+        sql, arguments = prepared(statement_of, request, self.unread)
         async with self._open() as driver:
-            return await self._observed(sql, driver.fetch(sql, *arguments, record_class=kind))
+            found = await self._observed(sql, driver.fetch(sql, *arguments, record_class=kind))
+            # A second one would see another snapshot.
+            self._is_closed |= self.reads_once
+            return found
 
     async def row(self, sql: str, arguments: Sequence[Any]) -> "asyncpg.Record":
         """Return the one row of a statement as PostgreSQL prepares it."""
@@ -117,7 +124,7 @@ class ReadSession:
         if driver is None:
             raise ConnectionLostError("the connection broke")
         assert isinstance(driver, asyncpg.Connection)
-        if not driver.is_in_transaction():
+        if not (self.reads_once or driver.is_in_transaction()):
             await driver.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         return driver
 

@@ -128,8 +128,7 @@ def columns_of(source: FromClause, prefix: str = "") -> dict[str, ColumnElement[
 
 
 _AS_TEXT = ("labels", "details")
-_DATES = {side: itemgetter(*(f"{side}_{part}" for part in DATE_PARTS)) for side in ("start", "end")}
-_PRECISIONS, _CALENDARS = tuple(Precision), tuple(Calendar)
+_START, _END = (itemgetter(*(f"{side}_{part}" for part in DATE_PARTS)) for side in ("start", "end"))
 
 ENTITIES = select(
     *(cast(ENTITY.c[name], Text).label(name) if name in _AS_TEXT else ENTITY.c[name] for name in ENTITY_COLUMNS)
@@ -181,26 +180,22 @@ class EntityRow(Found):
     @property
     def start(self) -> HistoricalDate | None:
         """The birth, publication or first use."""
-        return _date(*_DATES["start"](self))
+        return _date(_START(self))
 
     @property
     def end(self) -> HistoricalDate | None:
         """The death or last use."""
-        return _date(*_DATES["end"](self))
+        return _date(_END(self))
 
 
-def _date(
-    year: int | None,
-    month: int | None,
-    day: int | None,
-    precision: int | None,
-    calendar: int | None,
-    first: int | None,
-    last: int | None,
-) -> HistoricalDate | None:
+def _date(parts: tuple[Any, ...]) -> HistoricalDate | None:
+    year, _, _, precision, calendar, first, last = parts
     if year is None or first is None or last is None:
         return None
-    return HistoricalDate(year, month, day, _PRECISIONS[precision or 0], _CALENDARS[calendar or 0], first, last)
+    date: HistoricalDate = tuple.__new__(HistoricalDate, parts)
+    if precision is None or calendar is None:
+        return date._replace(precision=Precision(precision or 0), calendar=Calendar(calendar or 0))
+    return date
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from functools import lru_cache
 from itertools import count
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import BindParameter, SelectBase
+from sqlalchemy import BindParameter, Select
 from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
 from sqlalchemy.sql.visitors import iterate
 
@@ -69,11 +69,19 @@ class Plan:
         return [values[place] for place in self.places]
 
 
-def prepared(statement_of: Callable[[R], SelectBase], request: R) -> tuple[str, list[Any]]:
-    """Return the statement for a request, as PostgreSQL prepares it, and its parameters."""
+def prepared(
+    statement_of: Callable[[R], Select[Any]], request: R, unread: frozenset[str] = frozenset()
+) -> tuple[str, list[Any]]:
+    """Return the statement for a request, as PostgreSQL prepares it, and its parameters; some columns are left out."""
     values: list[Any] = []
-    key = (statement_of, split(request, values))
-    plan = _PLANS.find(key) or _PLANS.keep(key, plan_of(statement_of(fill(request, slots()))))
+    key = (statement_of, split(request, values), unread)
+    plan = _PLANS.find(key)
+    if plan is None:
+        statement = statement_of(fill(request, slots()))
+        columns = statement.selected_columns
+        if not unread.isdisjoint(columns.keys()):
+            statement = statement.with_only_columns(*(one for name, one in columns.items() if name not in unread))
+        plan = _PLANS.keep(key, plan_of(statement))
     return plan.sql, plan.arguments(values)
 
 
@@ -134,7 +142,7 @@ def _fill_field(one: Field[Any], value: Any, names: Iterator[str]) -> Any:
     return value if "fixed" in one.metadata else fill(value, names)
 
 
-def plan_of(statement: SelectBase) -> Plan:
+def plan_of(statement: Select[Any]) -> Plan:
     """Write a statement as PostgreSQL prepares it; the code's constants stand in it, where the planner sees them."""
     for part in iterate(statement):
         if isinstance(part, BindParameter) and not part.key.startswith(_SLOT):

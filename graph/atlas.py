@@ -313,13 +313,19 @@ ENTITY_OF_KEY = One(lambda _, key: entity_row(key), _key)
 class AtlasQuery:
     """Root fields that fetch by id."""
 
-    node: Node | None = mapped(_node, "The entity of an id; null when there is none.", ENTITY_OF_KEY)
+    node: Node | None = mapped(_node, "The entity of an id; null when there is none.", ENTITY_OF_KEY, reads_once=True)
     nodes: list[Node | None] = mapped(
         _nodes,
         "The entities of several ids, in the order of the ids; null where there is none.",
         Listed(lambda _, keys: entity_rows(keys), _keys, lambda row: row["id"].is_not(None)),
+        reads_once=True,
     )
-    entity: Entity | None = mapped(_node, "The same as `node`, with the fields of every entity at hand.", ENTITY_OF_KEY)
+    entity: Entity | None = mapped(
+        _node, "The same as `node`, with the fields of every entity at hand.", ENTITY_OF_KEY, reads_once=True
+    )
     figure_detail: Agent | None = mapped(
-        _figure_detail, "An agent by id; null when there is none.", One(lambda _, key: entity_row(key), _agent_key)
+        _figure_detail,
+        "An agent by id; null when there is none.",
+        One(lambda _, key: entity_row(key), _agent_key),
+        reads_once=True,
     )

@@ -18,6 +18,7 @@ from strawberry.types.execution import PreExecutionError
 from strawberry.types.graphql import OperationType
 
 from db.session import READ_ERRORS, one_line, was_lost
+from db.shapes import Recent
 from db.statements import Readers
 from graph.access import Caller, Permissions
 from graph.cache import Answer
@@ -25,7 +26,7 @@ from graph.compiled.mapping import NotCompilableError
 from graph.compiled.plans import Compiler, Prepared, told
 from graph.context import Context
 from graph.errors import PASSING, Code, RequestError, bad_input, causes_of, explain, presentable
-from graph.executor import KeptReads, PlainExecutor
+from graph.executor import MAX_KEPT, Kept, PlainExecutor
 from graph.limits import COSTLY, MAX_ANSWER_BYTES, limit_error
 from graph.parsed import ParsedDocuments
 
@@ -102,7 +103,7 @@ class AtlasSchema(strawberry.Schema):
     ) -> None:
         super().__init__(*args, **kwargs)
         self.execution_context_class = PlainExecutor
-        self.kept_reads = KeptReads()
+        self.executed: Recent[int, Kept] = Recent(MAX_KEPT)
         self._compiling = compiling
         self._suggestions = suggestions
         self.parsed = ParsedDocuments(self._schema, hide_suggestions=not suggestions)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from graphql import (
     DocumentNode,
+    FieldNode,
     GraphQLBoolean,
     GraphQLField,
     GraphQLFloat,
@@ -23,11 +24,13 @@ from graphql import (
     GraphQLObjectType,
     GraphQLOutputType,
     GraphQLString,
+    Visitor,
     is_abstract_type,
     is_enum_type,
     is_leaf_type,
     is_list_type,
     is_non_null_type,
+    visit,
 )
 from graphql.execution.collect_fields import FieldDetails
 from graphql.pyutils import Path, Undefined
@@ -36,18 +39,26 @@ from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.field import StrawberryField
 
 from db.shapes import Recent
-from graph.compiled.mapping import NotCompilableError
+from graph.compiled.mapping import ONCE, NotCompilableError
 from graph.compiled.selection import deciding_variables
+from graph.context import Context
 
 MAX_KEPT = 512
-"""Documents whose readers are kept; as many selections of each as variables can choose."""
+"""Operations whose readers are kept, and selections of each that variables can choose."""
+READ_BY = {
+    "labels": ("label", "labels"),
+    "details": ("countries",),
+    "attributes": ("attributes",),
+    "provenance": ("provenance",),
+}
+"""Columns of JSON, which take long to read and are seldom asked for, and the fields that need them."""
 
 Details = list[FieldDetails]
 Get = Callable[[Any], Any]
 Read = Callable[[Sequence[Any]], Sequence[Any]]
 """Reads a field of each of some parents, or completes values; raises when one of them is not as it should be."""
-Reads = dict[tuple[GraphQLObjectType, tuple[int, ...]], Read | None]
-"""By the type and the nodes of a field; None where it is not plain."""
+Reads = dict[tuple[Any, tuple[int, ...]], Read | None]
+"""By the nodes of a field, and the type that it is read from or that its value has; None where it is not plain."""
 
 
 def _fits(values: Sequence[int]) -> bool:
@@ -72,34 +83,37 @@ class _NotPlainError(Exception):
     """What is selected needs resolvers, or a value is not as it should be."""
 
 
-class _Document(NamedTuple):
-    """The nodes of an operation, which must not go while their readers are kept, and what decides its selection."""
+class Kept(NamedTuple):
+    """What is kept of an operation: its nodes, without which the readers' keys mean nothing, and their readers."""
 
     nodes: DocumentNode
-    deciding: tuple[str, ...]
+    deciding: tuple[str, ...] | None
+    """The variables that decide what it selects; None when something else does, too."""
+    unread: frozenset[str]
+    """The columns of JSON that none of its fields reads."""
     reads: Recent[tuple[Any, ...], Reads]
 
+    @classmethod
+    def of(cls, executor: "PlainExecutor") -> "Kept":
+        """Look at the operation that is being executed."""
+        nodes = DocumentNode(definitions=(executor.operation, *executor.fragment_definitions.values()))
+        try:
+            deciding = deciding_variables(nodes)
+        except NotCompilableError:
+            deciding = None
+        names = _FieldNames()
+        visit(nodes, names)
+        unread = frozenset(column for column, fields in READ_BY.items() if names.found.isdisjoint(fields))
+        return cls(nodes, deciding, unread, Recent(MAX_KEPT))
 
-class KeptReads:
-    """The readers of the operations that were executed last."""
 
+class _FieldNames(Visitor):
     def __init__(self) -> None:
-        self._documents: Recent[int, _Document] = Recent(MAX_KEPT)
+        super().__init__()
+        self.found: set[str] = set()
 
-    def of(self, executor: "PlainExecutor") -> Reads:
-        """Return those of an operation and the variables that decide what it selects."""
-        operation = executor.operation
-        known = self._documents.find(id(operation))
-        if known is None:
-            nodes = DocumentNode(definitions=(operation, *executor.fragment_definitions.values()))
-            try:
-                known = _Document(nodes, deciding_variables(nodes), Recent(MAX_KEPT))
-            except NotCompilableError:
-                return {}
-            self._documents.keep(id(operation), known)
-        decided = tuple([executor.variable_values.coerced.get(name) for name in known.deciding])
-        reads = known.reads.find(decided)
-        return known.reads.keep(decided, {}) if reads is None else reads
+    def enter_field(self, node: FieldNode, *_: Any) -> None:
+        self.found.add(node.name.value)
 
 
 class PlainExecutor(StrawberryGraphQLCoreExecutionContext):
@@ -107,18 +121,28 @@ class PlainExecutor(StrawberryGraphQLCoreExecutionContext):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._answered: Mapping[str, Any] = self.context_value.answered
+        context: Context = self.context_value
+        self._answered = context.answered
         # Extensions that resolve are to see every field.
         self._is_watched = bool(self.middleware_manager and self.middleware_manager.middlewares)
-        self._reads: Reads = self.schema.extensions[GraphQLCoreConverter.DEFINITION_BACKREF].kept_reads.of(self)
+        operations = self.schema.extensions[GraphQLCoreConverter.DEFINITION_BACKREF].executed
+        kept = operations.find(id(self.operation)) or operations.keep(id(self.operation), Kept.of(self))
+        context.session.unread = kept.unread
+        self._reads: Reads = {}
+        if kept.deciding is not None:
+            decided = tuple([self.variable_values.coerced.get(name) for name in kept.deciding])
+            reads = kept.reads.find(decided)
+            self._reads = kept.reads.keep(decided, {}) if reads is None else reads
 
     def execute_field(
         self, parent_type: GraphQLObjectType, source: Any, field_details_list: Details, path: Path, *further: Any
     ) -> Any:
         """Read what is plain, and leave the rest to Strawberry."""
-        if path.prev is None and path.key in self._answered:
-            return self._answered[str(path.key)]
-        read = None if self._is_watched else self._reader(parent_type, field_details_list)
+        if path.prev is None:
+            if path.key in self._answered:
+                return self._answered[str(path.key)]
+            self.context_value.session.reads_once = self._reads_once(parent_type, field_details_list)
+        read = self._kept(parent_type, field_details_list, self._make_reader)
         if read is not None:
             try:
                 return read((source,))[0]
@@ -126,11 +150,41 @@ class PlainExecutor(StrawberryGraphQLCoreExecutionContext):
                 pass
         return super().execute_field(parent_type, source, field_details_list, path, *further)
 
-    def _reader(self, parent: GraphQLObjectType, details: Details) -> Read | None:
-        key = (parent, tuple([id(one.node) for one in details]))
+    def complete_value(
+        self,
+        return_type: GraphQLOutputType,
+        field_details_list: Details,
+        info: Any,
+        path: Path,
+        result: Any,
+        *rest: Any,
+    ) -> Any:
+        """Complete what a resolver returned at once, when nothing below it needs a resolver."""
+        complete = self._kept(return_type, field_details_list, self._completer)
+        if complete is not None:
+            try:
+                return complete((result,))[0]
+            except Exception:  # noqa: BLE001 - see above
+                pass
+        return super().complete_value(return_type, field_details_list, info, path, result, *rest)
+
+    def _reads_once(self, parent: GraphQLObjectType, details: Details) -> bool:
+        """Tell whether a root field is alone and one statement reads all of it."""
+        selected = self.operation.selection_set.selections
+        own = _own(parent.fields.get(details[0].node.name.value))
+        if len(selected) > 1 or not isinstance(selected[0], FieldNode) or own is None or not own.metadata.get(ONCE):
+            return False
+        kind = parent.fields[details[0].node.name.value].type
+        return self._kept(kind, details, self._completer) is not None
+
+    def _kept(self, kind: Any, details: Details, make: Callable[[Any, Details], Read]) -> Read | None:
+        """Return what reads a field of a type, or completes its value; None where it is not plain."""
+        if self._is_watched:
+            return None
+        key = (kind, tuple([id(one.node) for one in details]))
         if key not in self._reads:
             try:
-                self._reads[key] = self._make_reader(parent, details)
+                self._reads[key] = make(kind, details)
             except _NotPlainError:
                 self._reads[key] = None
         return self._reads[key]
@@ -142,8 +196,8 @@ class PlainExecutor(StrawberryGraphQLCoreExecutionContext):
             type_name = parent.name
             return lambda sources: [type_name] * len(sources)
         definition = parent.fields.get(name)
-        own = (definition.extensions or {}).get(GraphQLCoreConverter.DEFINITION_BACKREF) if definition else None
-        if definition is None or not isinstance(own, StrawberryField):
+        own = _own(definition)
+        if definition is None or own is None:
             raise _NotPlainError
         get, complete = _getter(definition, own), self._completer(definition.type, details)
         return lambda sources: complete(list(map(get, sources)))
@@ -173,12 +227,17 @@ class PlainExecutor(StrawberryGraphQLCoreExecutionContext):
         # All may be skipped.
         if not keys:
             return lambda values: [{} for _ in values]
+        if len(keys) == 1:
+            ((key,), (read,)) = keys, reads
+            return lambda values: [{key: value} for value in read(values)]
+        return lambda values: list(
+            map(dict, map(zip, repeat(keys), zip(*[read(values) for read in reads], strict=True)))
+        )
 
-        def complete(values: Sequence[Any]) -> list[Any]:
-            columns = [read(values) for read in reads]
-            return [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)]
 
-        return complete
+def _own(definition: GraphQLField | None) -> StrawberryField | None:
+    own = (definition.extensions or {}).get(GraphQLCoreConverter.DEFINITION_BACKREF) if definition else None
+    return own if isinstance(own, StrawberryField) else None
 
 
 def _getter(definition: GraphQLField, own: StrawberryField) -> Get:

@@ -276,6 +276,7 @@ class ListingQuery:
         _entities,
         "Entities by filter and order, a page at a time.",
         Page(lambda _, page: page.rows(), _page_cursor, lambda _, page: page.count(), _page),
+        reads_once=True,
     )
     search: Connection[Entity] | None = resolved(
         _search,
@@ -289,6 +290,7 @@ class ListingQuery:
         " century counts when the century overlaps `yearRange`. When there are more than `first`,"
         " `extensions.truncated` of the response says so.",
         Listed(lambda _, wanted: wanted.rows(), _births),
+        reads_once=True,
     )
     interdisciplinary_context: list[Agent] | None = mapped(
         _interdisciplinary_context,
@@ -297,4 +299,5 @@ class ListingQuery:
         " the death; agents with neither are left out. When there are more than `first`, `extensions.truncated` of the"
         " response says so.",
         Listed(lambda _, wanted: wanted.rows(), _lives),
+        reads_once=True,
     )

@@ -339,6 +339,7 @@ class RecordQuery:
         _data,
         "Records of all sources, or of one, by filter, words and order, a page at a time.",
         Page(lambda _, page: page.rows(), _cursor_sql, None, _page),
+        reads_once=True,
     )
     record: Record | None = resolved(
         _record, "A record by its id, or by its source and id there; null when there is none."

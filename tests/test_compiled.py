@@ -3,6 +3,7 @@ from random import Random
 from typing import Any
 from unittest.mock import patch
 
+import asyncpg
 import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from db.observe import OBSERVERS
 from db.reading import ReadSession
 from db.session import read_engine, write_engine
 from db.shapes import Plan
@@ -18,6 +20,7 @@ from graph.compiled.mapping import NotCompilableError
 from graph.compiled.plans import Compiler
 from graph.context import Context
 from graph.execution import Compiling
+from graph.executor import READ_BY
 from graph.schema import build
 from tests import small_graph
 from tests.client import Client
@@ -255,6 +258,42 @@ async def test_mixed_answer_is_of_one_snapshot(database: str) -> None:
     assert {kind["count"] for kind in data["stats"]["entities"]} <= {0}
     await engine.dispose()
     await writer.dispose()
+
+
+@pytest.mark.parametrize(
+    ("document", "transactions", "json"),
+    [
+        ('{ entity(id: "Q9358") { name start { year } } }', 0, set()),
+        ('{ entity(id: "Q9358") { name label(language: "de") } }', 1, {"labels"}),
+        ("{ timelineFigures(first: 2) { labels { text } ... on Agent { countries } } }", 0, {"labels", "details"}),
+        ('{ entity(id: "Q9358") { influences { totalCount edges { node { id } } } } }', 1, set()),
+        ('{ a: entity(id: "Q9358") { name } b: entity(id: "Q9358") { name } }', 1, set()),
+        (
+            '{ roadmap(conceptId: "metacademy:bayes_rule") { nodes { depth } edges { note provenance { rule } } } }',
+            1,
+            {"provenance"},
+        ),
+    ],
+)
+async def test_executor_reads_no_more_than_it_must(
+    sample_url: str, document: str, transactions: int, json: set[str]
+) -> None:
+    schema, engine = build(compiling=Compiling.NEVER), read_engine(sample_url, 2, 30)
+    seen: list[str] = []
+    engine.get_execution_options()[OBSERVERS].append(lambda statement: seen.append(statement.sql))
+    begun: list[str] = []
+    execute = asyncpg.Connection.execute
+
+    async def executed(connection: Any, sql: str, *further: Any, **options: Any) -> Any:
+        begun.append(sql)
+        return await execute(connection, sql, *further, **options)
+
+    with patch.object(asyncpg.Connection, "execute", executed):
+        answer = await schema.answer(Readers(engine), Context(engine), document, None, None)
+    assert answer.was_executed
+    assert sum(sql.startswith("BEGIN") for sql in begun) == transactions
+    assert {name for name in READ_BY if any(f"AS {name}" in sql.split("FROM")[0] for sql in seen)} == json
+    await engine.dispose()
 
 
 async def test_part_whose_statement_fails_is_executed_with_the_others(sample_url: str) -> None:

@@ -2,7 +2,7 @@ import asyncio
 from itertools import permutations
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -54,6 +54,17 @@ async def test_ways_of_reading_share_a_snapshot(database: str, engine: AsyncEngi
             await writer.execute("UPDATE data_version SET version = version + 1")
         assert await second(session) == await first(session) == before
         await session.close()
+    await reading.dispose()
+
+
+async def test_what_is_to_be_read_once_is_not_read_twice(database: str) -> None:
+    reading = read_engine(database, 1, 10)
+    session = ReadSession(reading)
+    session.reads_once = True
+    await session.load(lambda _: select(func.now()), None)
+    with pytest.raises(RuntimeError):
+        await session.load(lambda _: select(func.now()), None)
+    await session.close()
     await reading.dispose()
 
 

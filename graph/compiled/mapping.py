@@ -13,6 +13,10 @@ SQL = "sql"
 """The key of a field's mapping in its metadata."""
 
 
+ONCE = "once"
+"""The key that tells of a root field that one statement reads it, but for what has resolvers of its own."""
+
+
 class NotCompilableError(Exception):
     """The operation, or its arguments, are for the executor."""
 
@@ -137,9 +141,9 @@ WITHIN_PAGE = Part(Row.whole)
 """The mapping of a connection's fields, which are all made of its page."""
 
 
-def mapped(resolver: Callable[..., Any], description: str, sql: Mapped) -> Any:
+def mapped(resolver: Callable[..., Any], description: str, sql: Mapped, *, reads_once: bool = False) -> Any:
     """Make a field with a resolver and its twin in SQL, where the annotation names the GraphQL type."""
-    return strawberry.field(resolver=resolver, description=description, metadata={SQL: sql})
+    return strawberry.field(resolver=resolver, description=description, metadata={SQL: sql, ONCE: reads_once})
 
 
 def column(name: str, description: str) -> Any:
