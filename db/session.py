@@ -97,8 +97,6 @@ def read_engine(
         json_deserializer=orjson.loads,
         connect_args={
             "timeout": READER_CONNECT_TIMEOUT_SECONDS,
-            # The server's own limit comes first, unless nothing comes from there any more.
-            "command_timeout": statement_timeout_seconds + 1,
             # Compiled operations can be long; their number is bounded where they are made.
             "max_cacheable_statement_size": 0,
             "server_settings": {

@@ -158,18 +158,16 @@ class Readers:
     async def _work(self, job: Job | None) -> None:
         """Run a statement, and those that come after it, on one connection."""
         loan: _Loan | None = None
+        task = asyncio.current_task()
+        assert task is not None
         try:
             while job is not None:
-                if loan is not None and loan.driver.is_closed():
-                    loan.discard()
-                    loan = None
-                if loan is None:
+                if loan is None or loan.is_over:
                     loan = await self._borrow(job)
-                if loan is not None and job.done is not None and not await self._run(job, loan):
-                    loan = None
+                if loan is not None and job.done is not None:
+                    await self._run(job, loan, task)
                 if loan is not None and self._most == 0:
                     loan.give_back()
-                    loan = None
                 if job.done is None:
                     # What is submitted from when it is woken to when it ends waits in the queue.
                     job = self._next() or (None if loan is None else await self._rest(loan)) or self._next()
@@ -193,9 +191,9 @@ class Readers:
             job.end(None, error)
             return None
 
-    async def _run(self, job: Job, loan: _Loan) -> bool:
-        """Run a statement; tell whether its connection is still good."""
-        job.runner = asyncio.current_task()
+    async def _run(self, job: Job, loan: _Loan, task: "asyncio.Task[None]") -> None:
+        """Run a statement in a task; one whose connection breaks has not ended at its first try."""
+        job.runner = task
         begun = time.perf_counter()
         row: asyncpg.Record | None = None
         error: BaseException | None = None
@@ -207,31 +205,31 @@ class Readers:
         statement = Statement(job.sql, time.perf_counter() - begun, None if error is None else type(error).__name__)
         for tell in self._observers:
             job.context.run(tell, statement)
-        if error is not None:
-            return await self._mend(job, loan, error)
-        job.end(row, None)
-        return True
+        if error is None:
+            job.end(row, None)
+        else:
+            await self._mend(job, loan, task, error)
 
-    async def _mend(self, job: Job, loan: _Loan, error: BaseException) -> bool:
-        """Tell what went wrong; a statement whose connection broke runs once more. Tell whether that is good again."""
+    async def _mend(self, job: Job, loan: _Loan, task: "asyncio.Task[None]", error: BaseException) -> None:
+        """Tell what went wrong, and give up the connection if it is no longer good."""
         if isinstance(error, asyncio.CancelledError):
-            task = asyncio.current_task()
-            if job.done is not None or task is None:
+            if job.done is not None:
                 job.end(None, DatabaseUnavailableError("the process stops"))
                 raise error
             task.uncancel()
-            return await self._is_cleared(loan)
-        if loan.driver.is_closed() or was_lost(error):
+            await self._clear(loan, task)
+        elif loan.driver.is_closed() or was_lost(error):
             self._distrust(loan)
             if job.is_second_try:
                 lost = ConnectionLostError("the connection broke")
                 lost.__cause__ = error
                 job.end(None, lost)
             job.is_second_try = True
-            return False
-        assert isinstance(error, Exception)
-        job.end(None, error)
-        return isinstance(error, asyncpg.PostgresError) or await self._is_cleared(loan)
+        else:
+            assert isinstance(error, Exception)
+            job.end(None, error)
+            if not isinstance(error, asyncpg.PostgresError):
+                await self._clear(loan, task)
 
     def _distrust(self, loan: _Loan) -> None:
         """Give up a connection that broke, and all that were made before it did: they may have broken too, unseen."""
@@ -241,10 +239,8 @@ class Readers:
             resting.discard()
         self._wake_all()
 
-    async def _is_cleared(self, loan: _Loan) -> bool:
-        """Tell whether a connection's server has confirmed that it does nothing more for it."""
-        task = asyncio.current_task()
-        assert task is not None
+    async def _clear(self, loan: _Loan, task: "asyncio.Task[None]") -> None:
+        """Give a connection up unless its server confirms that it does nothing more for it."""
         self._clearing.add(task)
         try:
             async with asyncio.timeout(CLEAR_SECONDS):
@@ -252,10 +248,8 @@ class Readers:
                 await loan.driver.execute("SELECT 1")
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             loan.discard()
-            return False
         finally:
             self._clearing.discard(task)
-        return True
 
     def _next(self) -> Job | None:
         while self._jobs:
@@ -266,13 +260,18 @@ class Readers:
 
     async def _rest(self, loan: _Loan) -> Job | None:
         """Wait for a statement; None when none comes for a while."""
+        if loan.is_over:
+            return None
         loop = asyncio.get_running_loop()
         loan.rests_since = loop.time()
         loan.wake = loop.create_future()
         self._resting.append(loan)
         if self._sweep is None:
             self._sweep = loop.call_later(KEEP_SECONDS, self._wake_unused)
-        return await loan.wake
+        job = await loan.wake
+        if loan.driver.is_closed():
+            loan.discard()
+        return job
 
     def _wake_unused(self) -> None:
         """Have what was not used for a while given back."""

@@ -1,7 +1,7 @@
 """GraphQL over HTTP (https://graphql.github.io/graphql-over-http/draft/): from a request to its answer."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 from starlette.datastructures import State
@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from db.errors import DatabaseUnavailableError
 from db.shapes import Recent
-from graph.access import Caller
+from graph.access import Caller, Role
 from graph.admission import Account, CostAsked, charge, payer
 from graph.answering import Answers, Found, Level
 from graph.answers import STATUSES
@@ -33,6 +33,12 @@ MAX_KNOWN_BYTES = 4_096
 MAX_OPERATIONS = 512
 
 
+@lru_cache(maxsize=16)
+def _scope_of(role: Role, may_introspect: bool) -> str:
+    """Return what all callers have in common who may see the same."""
+    return f"-{role:d}-{may_introspect:d}"
+
+
 class Known(NamedTuple):
     """A request that was read: its document, its key but for the caller's scope, and the operation's name."""
 
@@ -48,9 +54,7 @@ class Known(NamedTuple):
 
     def scoped(self, caller: Caller) -> str | None:
         """Return the key of the request by all callers who may see the same."""
-        if self.key is None:
-            return None
-        return f"{self.key}-{caller.role:d}-{caller.may_introspect:d}"
+        return None if self.key is None else self.key + _scope_of(caller.role, caller.may_introspect)
 
 
 class Endpoint:

@@ -115,8 +115,11 @@ class Compiler:
         if isinstance(tree, Exception):
             raise NotCompilableError(*tree.args)
         values: list[Any] = []
-        requests = [request_of(make, variables) for make in tree.requests]
-        key = (named, decided, tuple([split(request, values) for request in requests]))
+        requests, shapes = [], []
+        for make in tree.requests:
+            requests.append(request := request_of(make, variables))
+            shapes.append(split(request, values))
+        key = (named, decided, tuple(shapes))
         plan = self._plans.find(key) or self._new_plan(key, tree, requests, is_costly)
         if isinstance(plan, Exception):
             raise NotCompilableError(*plan.args)
