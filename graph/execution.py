@@ -1,7 +1,7 @@
 """Operations and their answers: from a compiled statement, or from Strawberry's executor."""
 
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Sequence
 from enum import Enum
 from functools import cached_property
 from typing import Any
@@ -9,13 +9,10 @@ from typing import Any
 import asyncpg
 import orjson
 import strawberry
-from graphql import GraphQLError, OperationDefinitionNode
-from strawberry.exceptions import MissingQueryError
-from strawberry.extensions import SchemaExtension
-from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
-from strawberry.types import ExecutionContext, ExecutionResult
+from graphql import DocumentNode, GraphQLError, OperationDefinitionNode, OperationType, execute
+from graphql import ExecutionResult as GraphQLExecutionResult
+from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError
-from strawberry.types.graphql import OperationType
 
 from db.session import READ_ERRORS, one_line, was_lost
 from db.shapes import Recent
@@ -43,56 +40,6 @@ class Compiling(Enum):
     SEEN_BEFORE = "seen before"
     """Compiling costs more than it saves on an operation that never comes again."""
     ALWAYS = "always"
-
-
-class OperationScope(SchemaExtension):
-    """Give each operation its own snapshot and loaders, and take them away at its end, whatever the transport."""
-
-    async def on_operation(self) -> AsyncIterator[None]:
-        """Make the context; close it also on errors and cancellation."""
-        context: Context = self.execution_context.context.fresh()
-        self.execution_context.context = context
-        try:
-            yield
-        finally:
-            await context.close()
-
-    def on_parse(self) -> Iterator[None]:
-        """Refuse a document whose operation is not clear, which would silently run its first one."""
-        yield
-        document = self.execution_context.graphql_document
-        definitions = document.definitions if document else ()
-        operations = [node for node in definitions if isinstance(node, OperationDefinitionNode)]
-        if len(operations) > 1 and self.execution_context._provided_operation_name is None:
-            names = ", ".join(node.name.value for node in operations if node.name)
-            raise bad_input(f"the document has {len(operations)} operations: give operationName, one of {names}")
-
-    async def on_execute(self) -> AsyncIterator[None]:
-        """Answer the root fields that are compiled, from the snapshot that the executor reads for the others."""
-        context: Context = self.execution_context.context
-        schema = self.execution_context.schema
-        assert isinstance(schema, AtlasSchema)
-        for key, prepared in context.prepared.items():
-            try:
-                row = await context.session.row(prepared.sql, prepared.arguments)
-            except READ_ERRORS as error:
-                schema.note_failure(prepared, error)
-                # All from one snapshot: after a failure there is another.
-                await context.session.restart()
-                context.answered.clear()
-                context.truncated.clear()
-                break
-            context.answered[key] = orjson.Fragment(prepared.value(row["data"]))
-            if row["cuts"]:
-                context.truncated += orjson.loads(told(row["cuts"]))
-        yield
-
-    def get_results(self) -> dict[str, Any]:
-        """Tell which lists were cut, of those that no error has made null."""
-        result = self.execution_context.result
-        data = None if result is None else result.data
-        truncated = [cut for cut in self.execution_context.context.truncated if _is_there(data, cut["path"])]
-        return {"truncated": truncated} if truncated else {}
 
 
 class AtlasSchema(strawberry.Schema):
@@ -126,9 +73,7 @@ class AtlasSchema(strawberry.Schema):
         made = await self._compiled(readers, query, variables, operation_name, is_costly)
         if made is None:
             context.prepared = self._parts(query, variables, operation_name, is_costly)
-            made = await self.execute(
-                query, variable_values=variables, context_value=context, operation_name=operation_name
-            )
+            made = await self._execute(context, query, variables, operation_name)
         return _bounded(_answered(made, context.ttl_seconds) if isinstance(made, ExecutionResult) else Answer(made))
 
     def statement(
@@ -201,37 +146,79 @@ class AtlasSchema(strawberry.Schema):
         if str(getattr(error, "sqlstate", "")).startswith(_WRONG_STATEMENTS):
             self.compiler.refuse(prepared)
 
-    async def execute(self, query: str | None, *args: Any, **kwargs: Any) -> ExecutionResult:
+    async def _execute(
+        self, context: Context, query: str, variables: dict[str, Any] | None, name: str | None
+    ) -> ExecutionResult:
         """Execute an operation; never raises for what a client sent."""
-        kwargs.setdefault("allowed_operation_types", (OperationType.QUERY,))
         try:
-            result = await super().execute(query, *args, **kwargs)
-            if any(was_lost(cause) for error in result.errors or () for cause in causes_of(error)):
-                # All of it, since the snapshot is lost too.
-                result = await super().execute(query, *args, **kwargs)
-        except MissingQueryError:
-            error: GraphQLError = bad_input("the request has no query: give a GraphQL document as `query`")
-            return PreExecutionError(data=None, errors=[error])
-        except CannotGetOperationTypeError as unknown:
-            error = bad_input(_no_operation(unknown.operation_name))
-            return PreExecutionError(data=None, errors=[error])
-        except InvalidOperationTypeError as refused:
-            kind = refused.operation_type.value
-            error = RequestError(Code.VALIDATION, f"a {kind} cannot be run here: send a query")
-            return PreExecutionError(data=None, errors=[error])
-        is_before_execution = isinstance(result, PreExecutionError)
+            node = self._read(query, name)
+        except GraphQLError as error:
+            return _not_executed([error])
+        if errors := self.parsed.read(query).errors:
+            return _not_executed(errors)
+        result = await self._run(context.fresh(), node, variables, name)
+        if any(was_lost(cause) for error in result.errors or () for cause in causes_of(error)):
+            # All of it, since the snapshot is lost too.
+            result = await self._run(context.fresh(), node, variables, name)
         if result.errors:
-            result.errors = presentable(result.errors, is_before_execution=is_before_execution)
+            result.errors = presentable(result.errors, is_before_execution=False)
         return result
 
-    def _get_custom_context_kwargs(
-        self, operation_extensions: dict[str, Any] | None = None, *, sync: bool = False
-    ) -> dict[str, Any]:
-        found = super()._get_custom_context_kwargs(operation_extensions, sync=sync)
-        return found if self._suggestions else found | {"hide_suggestions": True}
+    def _read(self, query: str, name: str | None) -> DocumentNode:
+        """Return a document, one query of which is meant; raises GraphQLError."""
+        if not query:
+            raise bad_input("the request has no query: give a GraphQL document as `query`")
+        document = self.parsed.read(query).node
+        operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
+        if len(operations) > 1 and name is None:
+            names = ", ".join(node.name.value for node in operations if node.name)
+            raise bad_input(f"the document has {len(operations)} operations: give operationName, one of {names}")
+        chosen = next((node for node in operations if name is None or (node.name and node.name.value == name)), None)
+        if chosen is None:
+            raise bad_input(_no_operation(name))
+        if chosen.operation is not OperationType.QUERY:
+            raise RequestError(Code.VALIDATION, f"a {chosen.operation.value} cannot be run here: send a query")
+        return document
 
-    def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
-        """Leave logging to `presentable`, which knows what is worth it."""
+    async def _run(
+        self, context: Context, document: DocumentNode, variables: dict[str, Any] | None, name: str | None
+    ) -> ExecutionResult:
+        """Execute an operation in a context of its own, which is closed also on errors and cancellation."""
+        try:
+            await self._answer_parts(context)
+            found: Any = execute(
+                self._schema,
+                document,
+                context_value=context,
+                variable_values=variables,
+                operation_name=name,
+                executor_class=self.execution_context_class,
+                hide_suggestions=not self._suggestions,
+            )
+            if not isinstance(found, GraphQLExecutionResult):
+                found = await found
+        finally:
+            await context.close()
+        # Those lists that were cut and that no error has made null.
+        truncated = [cut for cut in context.truncated if _is_there(found.data, cut["path"])]
+        extensions = {"truncated": truncated} if truncated else None
+        return ExecutionResult(data=found.data, errors=found.errors, extensions=extensions)
+
+    async def _answer_parts(self, context: Context) -> None:
+        """Answer the root fields that are compiled, from the snapshot that the executor reads for the others."""
+        for key, prepared in context.prepared.items():
+            try:
+                row = await context.session.row(prepared.sql, prepared.arguments)
+            except READ_ERRORS as error:
+                self.note_failure(prepared, error)
+                # All from one snapshot: after a failure there is another.
+                await context.session.restart()
+                context.answered.clear()
+                context.truncated.clear()
+                return
+            context.answered[key] = orjson.Fragment(prepared.value(row["data"]))
+            if row["cuts"]:
+                context.truncated += orjson.loads(told(row["cuts"]))
 
 
 def _is_there(data: Any, path: Sequence[str | int]) -> bool:
@@ -252,8 +239,11 @@ def _failed(prepared: Prepared, error: Exception) -> ExecutionResult:
 
 
 def _refused(refusal: RequestError) -> Answer:
-    errors = presentable([refusal], is_before_execution=True)
-    return _answered(PreExecutionError(data=None, errors=errors), 0)
+    return _answered(_not_executed([refusal]), 0)
+
+
+def _not_executed(errors: list[GraphQLError]) -> PreExecutionError:
+    return PreExecutionError(data=None, errors=presentable(errors, is_before_execution=True))
 
 
 def _bounded(answer: Answer) -> Answer:

@@ -123,8 +123,6 @@ class PlainExecutor(StrawberryGraphQLCoreExecutionContext):
         super().__init__(*args, **kwargs)
         context: Context = self.context_value
         self._answered = context.answered
-        # Extensions that resolve are to see every field.
-        self._is_watched = bool(self.middleware_manager and self.middleware_manager.middlewares)
         operations = self.schema.extensions[GraphQLCoreConverter.DEFINITION_BACKREF].executed
         kept = operations.find(id(self.operation)) or operations.keep(id(self.operation), Kept.of(self))
         context.session.unread = kept.unread
@@ -179,8 +177,6 @@ class PlainExecutor(StrawberryGraphQLCoreExecutionContext):
 
     def _kept(self, kind: Any, details: Details, make: Callable[[Any, Details], Read]) -> Read | None:
         """Return what reads a field of a type, or completes its value; None where it is not plain."""
-        if self._is_watched:
-            return None
         key = (kind, tuple([id(one.node) for one in details]))
         if key not in self._reads:
             try:

@@ -1,7 +1,7 @@
 """Documents read once: parsed, held to the bounds and validated; those used last are kept for whoever asks again."""
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 
 from graphql import (
@@ -18,7 +18,6 @@ from graphql import (
 )
 from graphql.validation.rules import overlapping_fields_can_be_merged
 from graphql.validation.validate import ValidationAbortedError
-from strawberry.extensions import SchemaExtension
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
@@ -154,27 +153,6 @@ class ParsedDocuments:
             dropped, _ = self._kept.popitem(last=False)
             self._characters -= len(dropped)
         return found
-
-
-class ReadOnce(SchemaExtension):
-    """Have the executor take documents from the schema's `parsed` ones."""
-
-    def on_parse(self) -> Iterator[None]:
-        """Take the document; raises what is wrong with it."""
-        context = self.execution_context
-        context.graphql_document = self._parsed.read(context.query or "").node
-        yield
-
-    def on_validate(self) -> Iterator[None]:
-        """Take what is wrong with it."""
-        context = self.execution_context
-        context.pre_execution_errors = self._parsed.read(context.query or "").errors
-        yield
-
-    @property
-    def _parsed(self) -> ParsedDocuments:
-        parsed: ParsedDocuments = self.execution_context.schema.parsed  # type: ignore[attr-defined]
-        return parsed
 
 
 def _as_query(node: OperationDefinitionNode) -> OperationDefinitionNode:

@@ -1,19 +1,16 @@
 """The schema, composed of each dataset's root fields; `python -m graph.schema` writes schema.graphql."""
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import strawberry
-from strawberry.extensions import SchemaExtension
 from strawberry.schema.config import StrawberryConfig
 
 from graph.atlas import Agent, AtlasQuery, Concept, Work
 from graph.cycles import CycleQuery
-from graph.execution import AtlasSchema, Compiling, OperationScope
+from graph.execution import AtlasSchema, Compiling
 from graph.lineage import LineageQuery
 from graph.listings import ListingQuery
 from graph.operations import OperationsQuery, Subscription
-from graph.parsed import ReadOnce
 from graph.raw_records import RawRecordQuery
 from graph.records import RecordQuery
 from graph.roadmap import RoadmapQuery
@@ -38,20 +35,14 @@ class Query(
     """The root fields of all datasets."""
 
 
-def build(
-    extensions: Iterable[type[SchemaExtension]] = (),
-    compiling: Compiling = Compiling.SEEN_BEFORE,
-    *,
-    suggestions: bool = True,
-) -> AtlasSchema:
-    """Build the schema, with further extensions inside the standing ones; errors may suggest names that there are."""
+def build(compiling: Compiling = Compiling.SEEN_BEFORE, *, suggestions: bool = True) -> AtlasSchema:
+    """Build the schema; errors may suggest names that there are."""
     return AtlasSchema(
         Query,
         subscription=Subscription,
         compiling=compiling,
         suggestions=suggestions,
         types=[Agent, Work, Concept],
-        extensions=[OperationScope, ReadOnce, *extensions],
         config=StrawberryConfig(scalar_map=SCALARS),
     )
 
