@@ -101,7 +101,7 @@ async def served(url: str, answers: type[Answers], *, is_guarded: bool) -> Async
     parts: dict[str, Any] = {"Answers": answers}
     if not is_guarded:
         parts = {"Answers": type("Uncounted", (answers,), {"_count": _nothing}), "schema": build()}
-        parts["schema"].parsed.cost = _nothing
+        parts["schema"].parsed.cost = lambda *_: 0
         parts |= {"RequestBounds": lambda app: app, "Metrics": Uncounted, "Watch": Unseen}
     async with AsyncExitStack() as stack:
         with patch.multiple(graph.app, **parts):

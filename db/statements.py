@@ -33,6 +33,7 @@ class Job:
         self.sql = sql
         self.arguments = arguments
         self.done: Done | None = done
+        # Who observes may ask which request it was.
         self.context = contextvars.copy_context()
         self.begun = 0.0
         self.is_second_try = False
@@ -202,9 +203,11 @@ class Readers:
         except BaseException as raised:  # noqa: BLE001 - it is told
             error = raised
         job.runner = None
-        statement = Statement(job.sql, time.perf_counter() - begun, None if error is None else type(error).__name__)
-        for tell in self._observers:
-            job.context.run(tell, statement)
+        if self._observers:
+            failure = None if error is None else type(error).__name__
+            statement = Statement(job.sql, time.perf_counter() - begun, failure)
+            for tell in self._observers:
+                job.context.run(tell, statement)
         if error is None:
             job.end(row, None)
         else:
