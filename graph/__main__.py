@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import gc
 import logging
 import os
 import signal
@@ -130,8 +129,6 @@ def _run(settings: Settings, listener: socket.socket) -> None:
 
         configure()
         atlas = create_app(settings, url)
-        # What is there by now stays: going through all of it, a full collection would hold requests up for 50 ms.
-        gc.freeze()
         _announce(settings, listener)
         _serve(atlas, listener)
 
