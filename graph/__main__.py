@@ -24,6 +24,9 @@ from db.signals import holding_signals
 
 INTERRUPTED = 130
 BACKLOG = 2048
+# uvloop takes one connection at a time from each socket that listens, and then does what else there is to do: on a busy
+# server, new clients would wait for tens of seconds.
+ACCEPTS_AT_ONCE = 32
 # Above the 60 seconds after which most proxies let go of an idle connection, so that the proxy closes it first.
 KEEP_ALIVE_SECONDS = 75
 GRACE_SECONDS = 10
@@ -113,6 +116,11 @@ def _listen(host: str, port: int) -> socket.socket:
             "choose another with --host and --port"
         ) from error
     return listener
+
+
+def _doors(listener: socket.socket) -> list[socket.socket]:
+    """Return the sockets to serve: the same one several times."""
+    return [listener, *(listener.dup() for _ in range(ACCEPTS_AT_ONCE - 1))]
 
 
 def _run(settings: Settings, listener: socket.socket) -> None:
@@ -221,7 +229,7 @@ def _serve(atlas: Any, listener: socket.socket) -> None:
     gc.freeze()
     try:
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-            runner.run(server.serve(sockets=[listener]))
+            runner.run(server.serve(sockets=_doors(listener)))
     except SystemExit as error:
         raise AtlasError("the server could not start: see the lines above") from error
     except KeyboardInterrupt:

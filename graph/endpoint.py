@@ -25,6 +25,7 @@ from graph.documents import Documents
 from graph.errors import MASKED, PASSING, Code, RequestError, explain
 from graph.execution import AtlasSchema
 from graph.replies import METHODS, Formed, Reply, etag_of, with_extension
+from graph.turns import Turn, Turns
 from graph.watch import OK, name_of
 
 MAX_KNOWN = 2_048
@@ -67,16 +68,17 @@ class Endpoint:
         self.schema = schema
         self._digest = digest(schema.as_str().encode())
         self._page = page
+        self.turns = Turns()
         self._known: Recent[tuple[bytes | None, bytes], Known] = Recent(MAX_KNOWN)
         self._operations: Recent[tuple[str, str | None], tuple[bytes | None, str | None]] = Recent(MAX_OPERATIONS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; what is not one of GraphQL gets an error in GraphQL's form."""
-        reply = Reply(scope, send)
+        reply, turn = Reply(scope, send), Turn(self.turns)
         try:
-            known = await self._read(scope, receive, reply)
+            known = await self._read(scope, receive, reply, turn)
             if known.query:
-                await self._answer(scope, known, known.query, reply, Deadline(scope, receive))
+                await self._answer(scope, known, known.query, reply, Deadline(scope, receive), turn)
             elif self._page is not None and reply.is_for_a_person:
                 await HTMLResponse(self._page(), headers={"vary": "accept"})(scope, receive, send)
             else:
@@ -89,8 +91,12 @@ class Endpoint:
         except DatabaseUnavailableError as error:
             code, message = explain(error) or (Code.INTERNAL, MASKED)
             await reply.refuse(message, code, STATUSES[code])
+        finally:
+            turn.give()
 
-    async def _answer(self, scope: Scope, known: Known, query: str, reply: Reply, deadline: Deadline) -> None:
+    async def _answer(
+        self, scope: Scope, known: Known, query: str, reply: Reply, deadline: Deadline, turn: Turn
+    ) -> None:
         state, caller = scope["app"].state, scope["state"]["caller"]
         key = known.scoped(caller)
         with state.watch.operation(caller, query, known.name) as seen:
@@ -101,8 +107,11 @@ class Endpoint:
             if (etag := await _unchanged(state.answers, key, reply)) is not None:
                 await reply.send(reply.form_unchanged(etag))
                 return
-            found: Found = await state.answers.find(key, partial(self.make, state, caller, known, query), deadline)
+            make = partial(self.make, state, caller, known, query, turn)
+            found: Found = await state.answers.find(key, make, deadline)
             seen.outcome = found.outcome
+        # A client may be slow to read.
+        turn.give()
         if known.is_to_be_remembered and found.was_executed:
             await state.documents.keep(known.asked.document_name, query)
         await reply.send(form(reply, known, key, found, account))
@@ -117,11 +126,15 @@ class Endpoint:
             self.schema.parsed, budget, caller, query, asked.variables, asked.operation_name, asked.cost
         )
 
-    async def make(self, state: State, caller: Caller, known: Known, query: str) -> Answer:
-        """Compute an answer."""
+    async def make(self, state: State, caller: Caller, known: Known, query: str, turn: Turn) -> Answer:
+        """Compute an answer in its turn, which is given on."""
         context = Context(state.engine, caller, state.watch)
         asked = known.asked
-        return await self.schema.answer(state.readers, context, query, asked.variables, asked.operation_name)
+        await turn.take()
+        try:
+            return await self.schema.answer(state.readers, context, query, asked.variables, asked.operation_name)
+        finally:
+            turn.give()
 
     def know(self, asked: Asked, query: str | None) -> Known:
         """Return a request with its key; a document beyond the bounds is not even normalised."""
@@ -138,7 +151,7 @@ class Endpoint:
         return Known(asked, query, None if key is None else asked.key(key), name)
 
     def read_at_once(self, documents: Documents, reply: Reply, text: bytes) -> Known | None:
-        """Return a request, by its body, or by the URL's query when it is got; None when its document is to be found.
+        """Return a request, by its body, or by the URL's query when it is got; None when its document is new.
 
         Raises HTTPException.
         """
@@ -146,7 +159,8 @@ class Endpoint:
         known = self._known.find((content_type, text))
         if known is None and documents.are_all_answered:
             asked = _read(content_type, text)
-            if asked.document_name is None:
+            operation = asked.query or "", asked.operation_name
+            if asked.document_name is None and self._operations.find(operation) is not None:
                 return self._keep(content_type, text, asked, asked.query)
         return known
 
@@ -154,7 +168,7 @@ class Endpoint:
         """Return the query that a subscription asks again and again; None of another operation."""
         return self.schema.parsed.as_query(query, operation_name)
 
-    async def _read(self, scope: Scope, receive: Receive, reply: Reply) -> Known:
+    async def _read(self, scope: Scope, receive: Receive, reply: Reply, turn: Turn) -> Known:
         """Read a request, or know it again."""
         method = scope["method"]
         if method not in METHODS:
@@ -163,6 +177,8 @@ class Endpoint:
         text: bytes = scope["query_string"] if content_type is None else await _body(receive)
         if (known := self._known.find((content_type, text))) is not None:
             return known
+        # A document that is new takes as long to read as many answers take to be computed.
+        await turn.take()
         asked = _read(content_type, text)
         documents: Documents = scope["app"].state.documents
         return self._keep(content_type, text, asked, await documents.find(asked.query, asked.document_name))

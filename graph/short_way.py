@@ -30,6 +30,7 @@ from graph.endpoint import Endpoint, form
 from graph.errors import RequestError
 from graph.replies import Formed, Headers, Reply
 from graph.request_ids import CLIENT_CLOSED_REQUEST, NAME, RequestIds, id_of, tell_of
+from graph.turns import Turn
 from graph.watch import CANCELLED, OK, Watch
 
 UNDERSTOOD = frozenset(
@@ -231,7 +232,8 @@ class ShortRequest:
         known = self._known
         assert known is not None
         assert known.query is not None
-        return await self._way.endpoint.make(self._way.app.state, self._way.caller, known, known.query)
+        endpoint = self._way.endpoint
+        return await endpoint.make(self._way.app.state, self._way.caller, known, known.query, Turn(endpoint.turns))
 
 
 async def _nowhere(_: Any) -> None:

@@ -39,6 +39,7 @@ from graph.limits import (
 from graph.logs import REQUEST_ID
 from graph.replies import with_extension
 from graph.tokens import KeysUnavailableError, TokenError, Tokens
+from graph.turns import Turn
 
 PROTOCOL = "graphql-transport-ws"
 POLL_SECONDS = 0.5
@@ -220,23 +221,30 @@ class _Socket:
         query = await self._state.documents.find(asked.query, asked.document_name)
         if not query:
             raise bad_input("the request has no query: give a GraphQL document as `query`")
-        if (live := self._endpoint.as_query(query, asked.operation_name)) is None:
-            yield await self._answer(self._endpoint.know(asked, query))
+        turn = Turn(self._endpoint.turns)
+        await turn.take()
+        try:
+            live = self._endpoint.as_query(query, asked.operation_name)
+            known = self._endpoint.know(asked, live or query)
+            only = await self._answer(known, turn) if live is None else None
+        finally:
+            turn.give()
+        if only is not None:
+            yield only
             return
         answers: Answers = self._state.answers
-        known = self._endpoint.know(asked, live)
         told: tuple[str, bytes] | None = None
         while True:
             version = await answers.newest.get()
             if version is not None and (told is None or told[0] != version):
-                body = await self._answer(known)
+                body = await self._answer(known, turn)
                 # For a moment the answer of the version before is still given out.
                 if told is None or told[1] != body:
                     told = version, body
                     yield body
             await asyncio.sleep(POLL_SECONDS)
 
-    async def _answer(self, known: Known) -> bytes:
+    async def _answer(self, known: Known, turn: Turn) -> bytes:
         scope, asked = self._websocket.scope, known.asked
         caller, query = scope["state"]["caller"], known.query
         assert query is not None
@@ -246,7 +254,7 @@ class _Socket:
                 raise account.refusal
             if account is not None and asked.cost is CostAsked.DRY_RUN and account.requested is not None:
                 return with_extension(b'{"data":null}', "cost", account.report(None))
-            make = partial(self._endpoint.make, self._state, caller, known, query)
+            make = partial(self._endpoint.make, self._state, caller, known, query, turn)
             found = await self._state.answers.find(known.scoped(caller), make, Deadline(scope, _silent))
             seen.outcome = found.outcome
         if not found.was_executed:

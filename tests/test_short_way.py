@@ -14,6 +14,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from graph import versions
+from graph.asked import read_members
 from graph.compiled.plans import Prepared
 from graph.execution import AtlasSchema
 from graph.replies import Formed
@@ -278,7 +279,9 @@ async def until_running(url: str, count: int) -> None:
 
 
 async def have_version_known(client: Client) -> None:
+    """Have the document known too, without an answer."""
     await talk(client, request("POST", "/graphql", POST, b'{"query": "{ __typename }"}'))
+    client.app.state.short_way.endpoint.know(read_members({"query": QUERY}), QUERY)
 
 
 @asynccontextmanager
