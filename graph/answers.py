@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from db.session import one_line
-from graph.errors import MASKED, PASSING, RETRY_SECONDS, Code, explain, request_id
+from graph.errors import MASKED, OURS, PASSING, RETRY_SECONDS, Code, explain, request_id
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +99,10 @@ def failure(error: Exception) -> Response:
 
 def graphql_error(message: str, code: Code) -> dict[str, Any]:
     """Return the body of a GraphQL answer to a request that was refused before anything was executed."""
-    return {"errors": [{"message": message, "extensions": {"code": code.value}}]}
+    extensions = {"code": code.value}
+    if code in OURS and (of_request := request_id()) is not None:
+        extensions["requestId"] = of_request
+    return {"errors": [{"message": message, "extensions": extensions}]}
 
 
 def refused_at(path: str, message: str, code: Code, status: int, headers: Any) -> Response:

@@ -47,7 +47,8 @@ PASSING = (Code.TIMEOUT, Code.UNAVAILABLE)
 RETRY_SECONDS = 1
 """What clients are told to wait then."""
 _LOGGED = (Code.INTERNAL, Code.UNAVAILABLE)
-_OURS = (*_LOGGED, Code.TIMEOUT)
+OURS = (*_LOGGED, Code.TIMEOUT)
+"""What went wrong on our side; such errors have their request's id."""
 
 
 class RequestError(GraphQLError):
@@ -111,7 +112,7 @@ def _log(error: GraphQLError, code: Code) -> None:
 
 def _rewritten(error: GraphQLError, code: Code, message: str) -> GraphQLError:
     extensions = {**(error.extensions or {}), "code": code.value}
-    if code in _OURS and (of_request := request_id()) is not None:
+    if code in OURS and (of_request := request_id()) is not None:
         extensions["requestId"] = of_request
     return GraphQLError(
         message if len(message) <= MAX_MESSAGE_LENGTH else f"{message[:MAX_MESSAGE_LENGTH]}…",

@@ -9,6 +9,8 @@ same behind, a request's id, its line in the log and its counts.
 
 import asyncio
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from itertools import takewhile
 from typing import Any, Protocol
 
@@ -28,6 +30,7 @@ from graph.deadlines import too_late
 from graph.documents import Documents
 from graph.endpoint import Endpoint, form
 from graph.errors import RequestError
+from graph.logs import REQUEST_ID
 from graph.replies import Formed, Headers, Reply
 from graph.request_ids import CLIENT_CLOSED_REQUEST, NAME, RequestIds, id_of, tell_of
 from graph.turns import Turn
@@ -202,7 +205,8 @@ class ShortRequest:
         if (outdated := self._way.answers.outdated(key)) is not None:
             formed, outcome = form(self._reply, known, key, outdated, None), outdated.outcome
         else:
-            formed, outcome = self._reply.form_refusal(error.message, error.code, STATUSES[error.code]), error.code
+            with self._told():
+                formed, outcome = self._reply.form_refusal(error.message, error.code, STATUSES[error.code]), error.code
         self._way.tell(self, formed.status, outcome)
         exchange.respond(formed)
 
@@ -214,7 +218,8 @@ class ShortRequest:
     def _done(self, row: "asyncpg.Record | None", error: Exception | None) -> None:
         answers, exchange = self._way.answers, self._exchange
         self._way.unwatch(self)
-        answer = self._way.endpoint.schema.answer_from(self._prepared, row, error)
+        with nullcontext() if error is None else self._told():
+            answer = self._way.endpoint.schema.answer_from(self._prepared, row, error)
         if answer is None:
             # The executor tells what is wrong.
             answers.abandon(self._flight, self._make)
@@ -227,6 +232,13 @@ class ShortRequest:
             formed = form(self._reply, self._known, self._key, found, None)
             self._way.tell(self, formed.status, found.outcome)
             exchange.respond(formed)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Have errors, and what is logged of them, tell the request's id."""
+        outside = REQUEST_ID.set(self.id.decode())
+        yield
+        REQUEST_ID.reset(outside)
 
     async def _make(self) -> Answer:
         known = self._known

@@ -345,7 +345,8 @@ async def test_statement_that_takes_too_long_is_told_so(sample_url: str, stateme
         (answer,) = await talk(client, request("POST", "/graphql", POST | accept, BODY))
     assert answer.status == 504
     assert answer.headers["retry-after"]
-    assert orjson.loads(answer.body)["errors"][0]["extensions"]["code"] == "TIMEOUT"
+    extensions = orjson.loads(answer.body)["errors"][0]["extensions"]
+    assert extensions == {"code": "TIMEOUT", "requestId": answer.headers["x-request-id"]}
 
 
 async def test_request_ends_with_its_deadline(
@@ -357,6 +358,7 @@ async def test_request_ends_with_its_deadline(
     (answer,) = await talk(served, request("POST", "/graphql", POST, BODY))
     error = orjson.loads(answer.body)["errors"][0]
     assert (answer.status, error["extensions"]["code"]) == (504, "TIMEOUT")
+    assert error["extensions"]["requestId"] == answer.headers["x-request-id"]
     await until_running(sample_url, 0)
 
 
