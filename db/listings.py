@@ -32,8 +32,8 @@ from db.lookups import MEASURE, literal_of
 from db.models.atlas import Entity, Kind
 from db.reading import ReadSession
 from db.rows import (
-    ENTITIES,
     ENTITY,
+    ENTITY_COLUMNS,
     EntityRow,
     Rows,
     Sequel,
@@ -41,6 +41,7 @@ from db.rows import (
     bound,
     bound_list,
     columns_of,
+    entity_columns,
     kind_of,
     limited,
 )
@@ -217,8 +218,8 @@ async def entity_page(session: ReadSession, page: EntityPage) -> tuple[list[Enti
 
 
 def _page(page: EntityPage) -> Select[Any]:
-    near = limited(page.rows().select(["id", "order_value", "n"]), page.first).subquery("near")
-    return ENTITIES.add_columns(near.c.order_value).join(near, near.c.id == ENTITY.c.id).order_by(near.c.n)
+    near = limited(page.rows().select([*ENTITY_COLUMNS, "order_value", "n"]), page.first).subquery("near")
+    return select(*entity_columns(near), near.c.order_value).order_by(near.c.n)
 
 
 async def count_entities(session: ReadSession, page: EntityPage) -> int:
@@ -237,8 +238,8 @@ async def listed(session: ReadSession, wanted: "Births | Lives") -> list[EntityR
 
 
 def _listed(wanted: "Births | Lives") -> Select[Any]:
-    near = limited(wanted.rows().select(["id", "n"]), wanted.first).subquery("near")
-    return ENTITIES.join(near, near.c.id == ENTITY.c.id).order_by(near.c.n)
+    near = limited(wanted.rows().select([*ENTITY_COLUMNS, "n"]), wanted.first).subquery("near")
+    return select(*entity_columns(near)).order_by(near.c.n)
 
 
 @dataclass(frozen=True, slots=True)

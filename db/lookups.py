@@ -33,7 +33,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from db.models.atlas import Authorship, Dataset, Entity, EntityMeasure, Influence, Kind, Measurement, RelationshipType
 from db.models.operations import DataVersion, EtlRun, RunReport
 from db.reading import ReadSession
-from db.rows import ENTITIES, ENTITY, EntityRow, Found, Rows, Slot, bound, bound_list, columns_of, limited
+from db.rows import ENTITY, EntityRow, Found, Rows, Slot, bound, bound_list, columns_of, entity_columns, limited
 
 INFLUENCE: Table = Influence.__table__  # type: ignore[assignment]
 AUTHORSHIP: Table = Authorship.__table__  # type: ignore[assignment]
@@ -59,6 +59,7 @@ class Link(Found):
     """An edge; its type is text, and so is the JSON of `provenance`, since few ask for it."""
 
     __slots__ = ()
+    SELDOM = frozenset({"provenance"})
 
     source_id: int
     target_id: int
@@ -73,6 +74,7 @@ class LinkedRow(EntityRow):
     """An entity on the far side of an edge, with what Link tells of that."""
 
     __slots__ = ()
+    SELDOM = EntityRow.SELDOM | Link.SELDOM
 
     type: RelationshipType
     confidence: float
@@ -349,7 +351,7 @@ async def entities_by_id(session: ReadSession, ids: Sequence[int]) -> dict[int, 
 
 
 def _entities(ids: Slot) -> Select[Any]:
-    return ENTITIES.where(ENTITY.c.id == any_(bound_list(ids, BigInteger())))
+    return select(*entity_columns(ENTITY)).where(ENTITY.c.id == any_(bound_list(ids, BigInteger())))
 
 
 class _OfParents(NamedTuple):
@@ -368,7 +370,8 @@ def _lists(of: _OfParents) -> Select[Any]:
     parent = _parents(of.ids)
     near = limited(of.wanted.rows(parent.c.id).select(["id", "n"]), of.wanted.first).correlate(parent).lateral("near")
     found = parent.join(near, true()).join(ENTITY, ENTITY.c.id == near.c.id)
-    return ENTITIES.add_columns(parent.c.id.label("parent")).select_from(found).order_by(parent.c.id, near.c.n)
+    statement = select(*entity_columns(ENTITY), parent.c.id.label("parent")).select_from(found)
+    return statement.order_by(parent.c.id, near.c.n)
 
 
 async def influences_by_entity(
@@ -386,8 +389,8 @@ def _influences(of: _OfParents) -> Select[Any]:
     found = parent.join(near, true()).join(ENTITY, ENTITY.c.id == near.c.id)
     edge: dict[str, ColumnElement[Any]] = {name: near.c[column] for name, column in names.items()}
     edge["provenance"] = cast(edge["provenance"], Text)
-    columns = [parent.c.id.label("parent"), *(one.label(name) for name, one in edge.items())]
-    return ENTITIES.add_columns(*columns).select_from(found).order_by(parent.c.id, near.c.n)
+    columns = [*entity_columns(ENTITY), parent.c.id.label("parent"), *(one.label(name) for name, one in edge.items())]
+    return select(*columns).select_from(found).order_by(parent.c.id, near.c.n)
 
 
 def _grouped(rows: Sequence[F]) -> dict[int, list[F]]:

@@ -19,6 +19,8 @@ from db.shapes import prepared
 END_SECONDS = 0.1
 """How long a request waits for its cancelled statement to end, which goes on without it then."""
 
+NOTHING: frozenset[str] = frozenset()
+
 T = TypeVar("T")
 R = TypeVar("R", bound=asyncpg.Record)
 
@@ -35,8 +37,8 @@ class ReadSession:
         self._is_closed = False
         self._running: asyncio.Timeout | None = None
         self._ending: asyncio.Task[None] | None = None
-        self.unread: frozenset[str] = frozenset()
-        """Columns that nobody will look at, which `load` leaves out."""
+        self.wanted: frozenset[str] | None = None
+        """The columns that somebody will look at; None when all may be."""
         self.reads_once = False
         """Whether one statement reads all: it is its own snapshot, and no transaction is begun for it."""
 
@@ -47,8 +49,12 @@ class ReadSession:
     async def load(self, statement_of: Callable[[Any], Select[Any]], request: Any, kind: type[R]) -> list[R]: ...
 
     async def load(self, statement_of: Callable[[Any], Select[Any]], request: Any, kind: Any = asyncpg.Record) -> Any:
-        """Run the statement for a request, straight through the driver, and return its rows; see `db.shapes`."""
-        sql, arguments = prepared(statement_of, request, self.unread)
+        """Run the statement for a request, straight through the driver, and return its rows; see `db.shapes`.
+
+        Of the columns that are SELDOM read of such rows, there are only those that are wanted.
+        """
+        unread = NOTHING if self.wanted is None else getattr(kind, "SELDOM", NOTHING) - self.wanted
+        sql, arguments = prepared(statement_of, request, unread)
         async with self._open() as driver:
             found = await self._observed(sql, driver.fetch(sql, *arguments, record_class=kind))
             # A second one would see another snapshot.

@@ -38,6 +38,7 @@ class RecordRow(Found):
     """A record; `attributes` is JSON text, since parsing would bend large numbers."""
 
     __slots__ = ()
+    SELDOM = frozenset({"description", "attributes"})
 
     source: str
     external_id: str

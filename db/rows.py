@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any, Protocol, TypeGuard
+from typing import Any, ClassVar, Protocol, TypeGuard
 
 import asyncpg
 import orjson
@@ -130,16 +130,18 @@ def columns_of(source: FromClause, prefix: str = "") -> dict[str, ColumnElement[
 _AS_TEXT = ("labels", "details")
 _START, _END = (itemgetter(*(f"{side}_{part}" for part in DATE_PARTS)) for side in ("start", "end"))
 
-ENTITIES = select(
-    *(cast(ENTITY.c[name], Text).label(name) if name in _AS_TEXT else ENTITY.c[name] for name in ENTITY_COLUMNS)
-)
-"""Selects what an `EntityRow` is made of; JSON is read when it is asked for, which is seldom."""
+
+def entity_columns(source: FromClause) -> list[ColumnElement[Any]]:
+    """Return what an `EntityRow` is made of; JSON is read when it is asked for, which is seldom."""
+    return [cast(source.c[name], Text).label(name) if name in _AS_TEXT else source.c[name] for name in ENTITY_COLUMNS]
 
 
 class Found(asyncpg.Record):
     """A row as the driver makes it; the columns that a class names are its attributes."""
 
     __slots__ = ()
+    SELDOM: ClassVar[frozenset[str]] = frozenset()
+    """The columns that are read only for who wants them."""
 
     def __init_subclass__(cls) -> None:
         """Make them."""
@@ -151,6 +153,7 @@ class EntityRow(Found):
     """An entity: nothing is made of its row but what is asked for."""
 
     __slots__ = ()
+    SELDOM = frozenset(ENTITY_COLUMNS) - {"id", "key", "kind"}
 
     id: int
     key: str

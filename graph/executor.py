@@ -24,13 +24,11 @@ from graphql import (
     GraphQLObjectType,
     GraphQLOutputType,
     GraphQLString,
-    Visitor,
     is_abstract_type,
     is_enum_type,
     is_leaf_type,
     is_list_type,
     is_non_null_type,
-    visit,
 )
 from graphql.execution.collect_fields import FieldDetails
 from graphql.pyutils import Path, Undefined
@@ -39,19 +37,13 @@ from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.field import StrawberryField
 
 from db.shapes import Recent
+from graph.columns import wanted_by
 from graph.compiled.mapping import ONCE, NotCompilableError
 from graph.compiled.selection import deciding_variables
 from graph.context import Context
 
 MAX_KEPT = 512
 """Operations whose readers are kept, and selections of each that variables can choose."""
-READ_BY = {
-    "labels": ("label", "labels"),
-    "details": ("countries",),
-    "attributes": ("attributes",),
-    "provenance": ("provenance",),
-}
-"""Columns of JSON, which take long to read and are seldom asked for, and the fields that need them."""
 
 Details = list[FieldDetails]
 Get = Callable[[Any], Any]
@@ -89,8 +81,8 @@ class Kept(NamedTuple):
     nodes: DocumentNode
     deciding: tuple[str, ...] | None
     """The variables that decide what it selects; None when something else does, too."""
-    unread: frozenset[str]
-    """The columns of JSON that none of its fields reads."""
+    wanted: frozenset[str] | None
+    """The columns that its fields read; None when all may be."""
     reads: Recent[tuple[Any, ...], Reads]
 
     @classmethod
@@ -101,19 +93,7 @@ class Kept(NamedTuple):
             deciding = deciding_variables(nodes)
         except NotCompilableError:
             deciding = None
-        names = _FieldNames()
-        visit(nodes, names)
-        unread = frozenset(column for column, fields in READ_BY.items() if names.found.isdisjoint(fields))
-        return cls(nodes, deciding, unread, Recent(MAX_KEPT))
-
-
-class _FieldNames(Visitor):
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: set[str] = set()
-
-    def enter_field(self, node: FieldNode, *_: Any) -> None:
-        self.found.add(node.name.value)
+        return cls(nodes, deciding, wanted_by(executor.schema, nodes), Recent(MAX_KEPT))
 
 
 class PlainExecutor(StrawberryGraphQLCoreExecutionContext):
@@ -125,7 +105,7 @@ class PlainExecutor(StrawberryGraphQLCoreExecutionContext):
         self._answered = context.answered
         operations = self.schema.extensions[GraphQLCoreConverter.DEFINITION_BACKREF].executed
         kept = operations.find(id(self.operation)) or operations.keep(id(self.operation), Kept.of(self))
-        context.session.unread = kept.unread
+        context.session.wanted = kept.wanted
         self._reads: Reads = {}
         if kept.deciding is not None:
             decided = tuple([self.variable_values.coerced.get(name) for name in kept.deciding])
