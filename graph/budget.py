@@ -53,33 +53,37 @@ class Charge:
 
 
 class Budget:
-    """The budgets of all callers. When they cannot be counted everyone is let in, since an answer matters more."""
+    """The budgets of all callers. While Redis does not count them, each process does, for itself."""
 
     def __init__(self, per_minute: int, redis: RedisLink | None) -> None:
         self._item = RateLimitItemPerMinute(per_minute, namespace="atlas")
         self._redis = redis
-        self._limiter = FixedWindowRateLimiter(_storage(redis))
+        self._own = FixedWindowRateLimiter(MemoryStorage())
+        self._shared = None if redis is None else FixedWindowRateLimiter(_storage(redis))
         self._per_minute = per_minute
         self._is_counting = True
 
-    async def charge(self, caller: str, cost: int) -> Charge | None:
-        """Take from a caller's budget unless too little is left; None when that cannot be told."""
-        if self._redis is None:
-            return await self._charge(caller, cost)
+    async def charge(self, caller: str, cost: int) -> Charge:
+        """Take from a caller's budget unless too little is left."""
+        shared = self._shared
+        if self._redis is None or shared is None:
+            return await self._charge(self._own, caller, cost)
         found: Charge | None = await self._redis.ask(
-            lambda: self._charge(caller, cost), None, timeout_seconds=REDIS_TIMEOUT_SECONDS
+            lambda: self._charge(shared, caller, cost), None, timeout_seconds=REDIS_TIMEOUT_SECONDS
         )
         if self._is_counting and found is None:
-            logger.warning("budgets cannot be counted, everyone is let in")
+            logger.warning("budgets cannot be counted together, each process counts its own")
         self._is_counting = found is not None
-        return found
+        return found or await self._charge(self._own, caller, cost)
 
-    async def _charge(self, caller: str, cost: int) -> Charge:
+    async def _charge(self, limiter: FixedWindowRateLimiter, caller: str, cost: int) -> Charge:
         # A refused charge takes nothing, so that something smaller may still pass.
-        is_allowed = await self._limiter.test(self._item, caller, cost=cost)
-        if is_allowed:
-            await self._limiter.hit(self._item, caller, cost=cost)
-        left = await self._limiter.get_window_stats(self._item, caller)
+        is_allowed = await limiter.test(self._item, caller, cost=cost)
+        if is_allowed and not await limiter.hit(self._item, caller, cost=cost):
+            # Others were faster.
+            await limiter.storage.incr(self._item.key_for(caller), self._item.get_expiry(), amount=-cost)
+            is_allowed = False
+        left = await limiter.get_window_stats(self._item, caller)
         return Charge(is_allowed, max(left.remaining, 0), left.reset_time, self._per_minute)
 
 
@@ -95,9 +99,7 @@ def network_of(address: str) -> str:
     return str(found)
 
 
-def _storage(redis: RedisLink | None) -> Storage:
-    if redis is None:
-        return MemoryStorage()
+def _storage(redis: RedisLink) -> Storage:
     # The pool has the address.
     options: Any = {"connection_pool": redis.pool}
     return RedisStorage("async+redis://", implementation="redispy", key_prefix="atlas", **options)
