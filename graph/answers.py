@@ -24,6 +24,7 @@ STATUSES = {
     Code.TIMEOUT: 504,
 }
 MAX_SHOWN_CHARACTERS = 60
+MAX_PROBLEMS = 20
 GRAPHQL_PATH = "/graphql"
 
 
@@ -52,7 +53,7 @@ class ErrorAnswer:
 
     error: Annotated[str, Field(description="What was wrong, with the value, and what to do.")]
     code: Annotated[str, Field(description="What kind of error it is: clients may rely on it.")]
-    problems: Annotated[list[Problem], Field(description="Every parameter that cannot be used.")]
+    problems: Annotated[list[Problem], Field(description="The parameters that cannot be used, 20 at most.")]
     request_id: Annotated[str | None, Field(description="The request's id: name it when you report the error.")]
 
 
@@ -61,7 +62,7 @@ class ParameterError(Exception):
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__(problems)
-        self.problems = list(problems)
+        self.problems = list(problems)[:MAX_PROBLEMS]
 
 
 def problem(field: str, value: object, fix: str) -> ParameterError:

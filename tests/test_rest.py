@@ -184,3 +184,10 @@ def references(described: Any) -> list[str]:
         return []
     here = [described["$ref"].removeprefix("#/components/schemas/")] if "$ref" in described else []
     return here + references(list(described.values()))
+
+
+async def test_not_every_problem_is_told_of_many(shop: Client) -> None:
+    for query in ("&".join(f"p{n}=1" for n in range(900)), "&".join(f"p{n}=1&p{n}=2" for n in range(500))):
+        refused = await shop.http.get(f"/data?{query}")
+        assert (refused.status_code, len(refused.json()["problems"])) == (400, 20)
+        assert len(refused.content) < 20_000
