@@ -10,7 +10,8 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import HTMLResponse
 from starlette.types import Receive, Scope, Send
 
-from db.errors import DatabaseUnavailableError
+from db.errors import DatabaseUnavailableError, OverloadedError
+from db.session import WAIT_SECONDS
 from db.shapes import Recent
 from graph.access import Caller, Role
 from graph.admission import Account, CostAsked, charge, payer
@@ -178,7 +179,11 @@ class Endpoint:
         if (known := self._known.find((content_type, text))) is not None:
             return known
         # A document that is new takes as long to read as many answers take to be computed.
-        await turn.take()
+        try:
+            await turn.take()
+        except OverloadedError:
+            scope["app"].state.watch.metrics.count_operation(None, Code.UNAVAILABLE, WAIT_SECONDS)
+            raise
         asked = _read(content_type, text)
         documents: Documents = scope["app"].state.documents
         return self._keep(content_type, text, asked, await documents.find(asked.query, asked.document_name))

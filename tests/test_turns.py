@@ -75,6 +75,8 @@ async def test_overload_is_refused_before_the_document_is_read(busy: Client, que
     assert (response.status_code, response.headers["retry-after"]) == (503, "1")
     (error,) = response.json()["errors"]
     assert error["extensions"]["code"] == "UNAVAILABLE"
+    page = (await busy.http.get("/metrics")).text
+    assert 'atlas_operations_total{operation="unnamed",outcome="UNAVAILABLE"} 1.0' in page
 
 
 async def test_what_needs_no_turn_is_answered_meanwhile(busy: Client) -> None:
