@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import asyncpg
+from asyncpg.prepared_stmt import PreparedStatement
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import PoolProxiedConnection, QueuePool
@@ -16,8 +17,11 @@ from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 from db.errors import ConnectionLostError, DatabaseUnavailableError, OverloadedError
 from db.observe import Statement, Tell, observe_statements
 from db.session import CLEAR_SECONDS, WAIT_SECONDS, was_lost
+from db.shapes import Recent
 
 KEEP_SECONDS = 1.0
+MAX_PREPARED = 100
+"""How many statements a connection on loan keeps prepared."""
 MAX_WAITING = 500
 """Who comes when so many wait already is refused at once: the last of them would not have a turn in time."""
 
@@ -55,18 +59,31 @@ class Job:
 class _Loan:
     """A connection that was taken from the engine's pool."""
 
-    __slots__ = ("_engine", "_pool", "connection", "driver", "is_over", "rests_since", "wake")
+    __slots__ = ("_engine", "_pool", "_statements", "connection", "driver", "is_over", "rests_since", "wake")
 
     def __init__(self, engine: AsyncEngine, connection: PoolProxiedConnection) -> None:
         driver = connection.driver_connection
         assert isinstance(driver, asyncpg.Connection)
         self._engine = engine
         self._pool = engine.pool
+        self._statements: Recent[str, PreparedStatement[asyncpg.Record]] = Recent(MAX_PREPARED)
         self.connection = connection
         self.driver = driver
         self.is_over = False
         self.rests_since = 0.0
         self.wake: asyncio.Future[Job | None]
+
+    async def row(self, sql: str, arguments: Sequence[Any]) -> "asyncpg.Record | None":
+        """Run a statement, which stays prepared."""
+        statement = self._statements.find(sql)
+        if statement is None:
+            statement = self._statements.keep(sql, await self.driver.prepare(sql))
+        try:
+            return await statement.fetchrow(*arguments)
+        except (asyncpg.InvalidCachedStatementError, asyncpg.OutdatedSchemaCacheError):
+            # A table was changed since: the driver prepares anew.
+            self._statements.clear()
+            return await self.driver.fetchrow(sql, *arguments)
 
     def give_back(self) -> None:
         """Return it to its pool, if that is still the engine's."""
@@ -199,7 +216,7 @@ class Readers:
         row: asyncpg.Record | None = None
         error: BaseException | None = None
         try:
-            row = await loan.driver.fetchrow(job.sql, *job.arguments)
+            row = await loan.row(job.sql, job.arguments)
         except BaseException as raised:  # noqa: BLE001 - it is told
             error = raised
         job.runner = None

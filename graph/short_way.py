@@ -217,16 +217,17 @@ class ShortRequest:
 
     def _done(self, row: "asyncpg.Record | None", error: Exception | None) -> None:
         answers, exchange = self._way.answers, self._exchange
-        self._way.unwatch(self)
         with nullcontext() if error is None else self._told():
             answer = self._way.endpoint.schema.answer_from(self._prepared, row, error)
         if answer is None:
             # The executor tells what is wrong.
             answers.abandon(self._flight, self._make)
+            self._way.unwatch(self)
             if exchange is not None:
                 exchange.begin()
             return
         found = answers.land(self._flight, answer)
+        self._way.unwatch(self)
         if exchange is not None:
             assert self._known is not None
             formed = form(self._reply, self._known, self._key, found, None)

@@ -117,3 +117,17 @@ async def test_connection_that_is_being_cleared_ends_with_its_engine(
     async with asyncio.timeout(5):
         while (await Readers(engine).row(there, [number]))[0]:  # noqa: ASYNC110 - nor has PostgreSQL an event for it
             await asyncio.sleep(0.05)
+
+
+async def test_statement_is_prepared_anew_when_its_table_has_changed(database: str) -> None:
+    other = read_engine(database, 4, 10)
+    readers = Readers(other)
+    writer = await asyncpg.connect(database)
+    await writer.execute("CREATE TABLE changing (one int); INSERT INTO changing VALUES (1)")
+    for _ in range(2):
+        assert tuple(await readers.row("SELECT * FROM changing", [])) == (1,)
+    await writer.execute("ALTER TABLE changing ADD two int DEFAULT 2")
+    for _ in range(2):
+        assert tuple(await readers.row("SELECT * FROM changing", [])) == (1, 2)
+    await writer.close()
+    await other.dispose()

@@ -1,6 +1,6 @@
 """From a request's variables to a statement's shape and parameters, without looking at the document again."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,7 +127,7 @@ class Arguments:
         if self._has_nested:
             return from_all
         sources = [self._source(name, argument, convert) for name, argument in names.items()]
-        return lambda values: self._read(**dict(_values(sources, values)))
+        return lambda values: self._read(**_values(sources, values))
 
     def _source(self, name: str, argument: StrawberryArgument, convert: Convert) -> _Source:
         definition, node = self._definition.args[name], self._nodes.get(name)
@@ -149,17 +149,19 @@ class Arguments:
         )
 
 
-def _values(sources: Sequence[_Source], variables: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+def _values(sources: Sequence[_Source], variables: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
     for source in sources:
         if source.variable is None or source.variable not in variables:
             if source.constant is UNSET and source.is_required:
                 raise NotCompilableError(f"{source.name} is missing")
-            yield source.name, source.constant
+            found[source.name] = source.constant
             continue
         value = variables[source.variable]
         if value is None and source.is_required:
             raise NotCompilableError(f"{source.name} is null")
-        yield source.name, value if source.convert is None else source.convert(value)
+        found[source.name] = value if source.convert is None else source.convert(value)
+    return found
 
 
 def _is_plain(kind: Any) -> bool:
