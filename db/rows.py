@@ -128,7 +128,23 @@ def columns_of(source: FromClause, prefix: str = "") -> dict[str, ColumnElement[
 
 
 _AS_TEXT = ("labels", "details")
-_START, _END = (itemgetter(*(f"{side}_{part}" for part in DATE_PARTS)) for side in ("start", "end"))
+
+
+def _date(side: str) -> property:
+    """Make a property of a date in several columns."""
+    parts_of = itemgetter(*(f"{side}_{part}" for part in DATE_PARTS))
+
+    def read(row: "EntityRow") -> HistoricalDate | None:
+        parts = parts_of(row)
+        year, _, _, precision, calendar, first, last = parts
+        if year is None or first is None or last is None:
+            return None
+        date: HistoricalDate = tuple.__new__(HistoricalDate, parts)
+        if precision is None or calendar is None:
+            return date._replace(precision=Precision(precision or 0), calendar=Calendar(calendar or 0))
+        return date
+
+    return property(read)
 
 
 def entity_columns(source: FromClause) -> list[ColumnElement[Any]]:
@@ -180,25 +196,7 @@ class EntityRow(Found):
         details: dict[str, Any] = orjson.loads(self["details"])
         return details
 
-    @property
-    def start(self) -> HistoricalDate | None:
-        """The birth, publication or first use."""
-        return _date(_START(self))
-
-    @property
-    def end(self) -> HistoricalDate | None:
-        """The death or last use."""
-        return _date(_END(self))
-
-
-def _date(parts: tuple[Any, ...]) -> HistoricalDate | None:
-    year, _, _, precision, calendar, first, last = parts
-    if year is None or first is None or last is None:
-        return None
-    date: HistoricalDate = tuple.__new__(HistoricalDate, parts)
-    if precision is None or calendar is None:
-        return date._replace(precision=Precision(precision or 0), calendar=Calendar(calendar or 0))
-    return date
+    start, end = _date("start"), _date("end")
 
 
 @dataclass(frozen=True, slots=True)

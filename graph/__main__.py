@@ -224,9 +224,11 @@ def _serve(atlas: Any, listener: socket.socket) -> None:
         **WEBSOCKETS,
     )
     server = Server(config)
-    # What was made so far stays; to look through it for garbage took up to a third of an answer's time.
+    # What was made so far stays: to look through it for garbage took up to a third of an answer's time. And an answer
+    # may have some thousand objects, none of which is garbage before it is sent.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(5_000)
     try:
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
             runner.run(server.serve(sockets=_doors(listener)))

@@ -261,9 +261,13 @@ def _lists(complete: Read) -> Read:
 
 def _checked(complete: Read, is_type_of: Callable[[Any, Any], Any]) -> Read:
     def completed(values: Sequence[Any]) -> Sequence[Any]:
-        if not all(map(is_type_of, values, repeat(None))):
+        # Of edges, many have the same end.
+        keys = list(map(id, values))
+        distinct = dict(zip(keys, values, strict=True))
+        if not all(map(is_type_of, distinct.values(), repeat(None))):
             raise _NotPlainError
-        return complete(values)
+        done = dict(zip(distinct, complete(list(distinct.values())), strict=True))
+        return list(map(done.__getitem__, keys))
 
     return completed
 
@@ -299,7 +303,10 @@ def _leaves(kind: GraphQLLeafType, is_required: bool) -> Read:
 
 
 def _coerced(kind: GraphQLLeafType) -> Read:
-    coerce: Get = _Names(kind).__getitem__ if is_enum_type(kind) else kind.coerce_output_value
+    if is_enum_type(kind):
+        names = _Names(kind)
+        return lambda values: list(map(names.__getitem__, values))
+    coerce = kind.coerce_output_value
 
     def completed(values: Sequence[Any]) -> Sequence[Any]:
         coerced = list(map(coerce, values))

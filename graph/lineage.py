@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from operator import attrgetter
 from typing import Annotated, Any, NamedTuple
 
 import strawberry
@@ -76,55 +77,46 @@ class LineageNode:
     depth: int = strawberry.field(description="How many steps it is from the start at least.")
 
 
-class EdgeAmong(NamedTuple):
-    """An edge among entities, by id; nothing is made of it but what is asked for, since there may be thousands."""
-
+class _Among(NamedTuple):
     link: Link
     entities: Mapping[int, Any]
     roadmap: Any = None
 
 
-AnEdge = strawberry.Parent[EdgeAmong]
+class EdgeAmong(_Among):
+    """An edge among entities, by id; nothing is made of it but what is asked for, since there may be thousands."""
+
+    __slots__ = ()
+
+    @property
+    def source(self) -> Any:
+        """Where it begins."""
+        return self.entities[self.link.source_id]
+
+    @property
+    def target(self) -> Any:
+        """Where it ends."""
+        return self.entities[self.link.target_id]
+
+    type, confidence, is_derived, note, provenance = (
+        property(attrgetter(f"link.{name}")) for name in ("type", "confidence", "is_derived", "note", "provenance")
+    )
 
 
-def source_of(root: AnEdge) -> Any:
-    """Return where an edge begins."""
-    return root.entities[root.link.source_id]
-
-
-def target_of(root: AnEdge) -> Any:
-    """Return where an edge ends."""
-    return root.entities[root.link.target_id]
-
-
-def provenance_among(root: AnEdge) -> list[Provenance]:
-    """Return the statements an edge rests on."""
-    return provenance_of(root.link)
-
-
-def of_link(name: str, description: str) -> Any:
-    """Make a field of an edge's own attribute."""
-
-    def resolve(root: AnEdge) -> Any:
-        return getattr(root.link, name)
-
-    return mapped(resolve, description, Value(lambda row, _: row[name]))
-
-
-SOURCE, TARGET = (Part(lambda row: row.part("source_")), Part(lambda row: row.part("target_")))
+SOURCE, TARGET = ({SQL: Part(lambda row: row.part("source_"))}, {SQL: Part(lambda row: row.part("target_"))})
 
 
 @strawberry.type(description="An edge between two entities that a walk reached.")
 class LineageEdge:
     """An edge with both of its sides; a view of `EdgeAmong`."""
 
-    source: Entity = mapped(source_of, "The earlier or enabling side.", SOURCE)
-    target: Entity = mapped(target_of, "The later or dependent side.", TARGET)
-    type: RelationshipType = of_link("type", "What the edge says.")
-    confidence: float = of_link("confidence", "How sure the edge is, 0 to 1.")
-    is_derived: bool = of_link("is_derived", "Whether it rests on rules alone, not on statements.")
-    note: str | None = of_link("note", "Why, in words, where the source says so.")
-    provenance: list[Provenance] = mapped(provenance_among, "The statements it rests on.", PROVENANCE)
+    source: Entity = strawberry.field(description="The earlier or enabling side.", metadata=SOURCE)
+    target: Entity = strawberry.field(description="The later or dependent side.", metadata=TARGET)
+    type: RelationshipType = strawberry.field(description="What the edge says.")
+    confidence: float = strawberry.field(description="How sure the edge is, 0 to 1.")
+    is_derived: bool = strawberry.field(description="Whether it rests on rules alone, not on statements.")
+    note: str | None = strawberry.field(description="Why, in words, where the source says so.")
+    provenance: list[Provenance] = mapped(provenance_of, "The statements it rests on.", PROVENANCE)
 
 
 @strawberry.type(description="What lies before or after an entity: a part of the graph, nearest first.")

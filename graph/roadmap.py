@@ -14,21 +14,16 @@ from db.traversal import Cut, LinkRows, Links, Reach, WalkFrom, edges_among, rea
 from graph.atlas import Concept
 from graph.compiled.mapping import SQL, Listed, One, Part, Row, Walked, mapped
 from graph.context import Info
-from graph.influences import PROVENANCE, Provenance
+from graph.influences import PROVENANCE, Provenance, provenance_of
 from graph.learning import LearningOrder, learning_order, mermaid
 from graph.lineage import (
     SOURCE,
     TARGET,
-    AnEdge,
     DepthArgument,
     EdgeAmong,
     NodesArgument,
     check_bounds,
     is_truncated_sql,
-    of_link,
-    provenance_among,
-    source_of,
-    target_of,
     truncated_by_sql,
 )
 from graph.pagination import resolved
@@ -53,7 +48,7 @@ class RoadmapNode:
     )
 
 
-def _is_redundant(root: AnEdge) -> bool:
+def _is_redundant(root: strawberry.Parent[EdgeAmong]) -> bool:
     is_redundant: bool = (root.link.source_id, root.link.target_id) in root.roadmap.order.redundant
     return is_redundant
 
@@ -62,17 +57,17 @@ def _is_redundant(root: AnEdge) -> bool:
 class RoadmapEdge:
     """A prerequisite between two concepts of a roadmap; a view of `EdgeAmong`."""
 
-    source: Concept = mapped(source_of, "What must be learnt first.", SOURCE)
-    target: Concept = mapped(target_of, "What it must be learnt for.", TARGET)
-    type: RelationshipType = of_link("type", "Always PREREQUISITE_FOR.")
-    confidence: float = of_link("confidence", "How sure the edge is, 0 to 1.")
-    is_derived: bool = of_link("is_derived", "Whether it rests on rules alone, not on statements.")
+    source: Concept = strawberry.field(description="What must be learnt first.", metadata=SOURCE)
+    target: Concept = strawberry.field(description="What it must be learnt for.", metadata=TARGET)
+    type: RelationshipType = strawberry.field(description="Always PREREQUISITE_FOR.")
+    confidence: float = strawberry.field(description="How sure the edge is, 0 to 1.")
+    is_derived: bool = strawberry.field(description="Whether it rests on rules alone, not on statements.")
     is_redundant: bool = resolved(
         _is_redundant,
         "Whether a longer way through the roadmap says the same; drawings are clearer without such edges.",
     )
-    note: str | None = of_link("note", "Why, in words, where the source says so.")
-    provenance: list[Provenance] = mapped(provenance_among, "The statements it rests on.", PROVENANCE)
+    note: str | None = strawberry.field(description="Why, in words, where the source says so.")
+    provenance: list[Provenance] = mapped(provenance_of, "The statements it rests on.", PROVENANCE)
 
 
 @strawberry.type(description="A step of learning: one concept, or several that presuppose each other.")
