@@ -21,6 +21,7 @@ from db.errors import ConfigurationError
 
 TIMEOUT_SECONDS = 0.02
 PROBE_TIMEOUT_SECONDS = 1
+PROBE_KEY = "atlas:probe"
 MAX_CONNECTIONS = 64
 """More commands than these at once are not sent."""
 
@@ -75,9 +76,9 @@ class RedisLink:
         with suppress(*FAILURES), self.breaker:
             async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
                 await self.client.ping()
-            # That may have connected, which takes longer.
+            # That may have connected, which takes longer. One that is full, or a replica, answers but takes nothing.
             async with asyncio.timeout(TIMEOUT_SECONDS):
-                await self.client.ping()
+                await self.client.set(PROBE_KEY, b"", px=1_000)
 
     async def close(self) -> None:
         """Close the connections."""

@@ -45,7 +45,7 @@ class RedisCache:
     async def document(self, sha256: str) -> str | None:
         """Return a document by its hash, or None."""
         value = await self._ask(lambda: self._redis.get(f"{_PREFIX}document:{sha256}"), None)
-        return value.decode() if isinstance(value, bytes) else None
+        return value.decode(errors="replace") if isinstance(value, bytes) else None
 
     async def keep_document(self, sha256: str, text: str, ttl_seconds: int) -> None:
         """Keep a document."""

@@ -172,6 +172,38 @@ async def test_strange_value_in_redis_is_no_answer(sample_url: str, tmp_path: Pa
         await shared.link.close()
 
 
+@pytest.mark.usefixtures("patient_cache")
+async def test_redis_that_takes_nothing_is_left_alone_until_it_does(
+    sample_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with redis_server(tmp_path) as server, serving(sample_url, redis_url=server.url) as client:
+        direct = Redis.from_url(server.url)
+        await direct.config_set("maxmemory-policy", "noeviction")
+        await direct.config_set("maxmemory", "1")
+        for _ in range(30):
+            await ask_anew(client)
+            await asyncio.sleep(0.1)
+        assert caplog.text.count("Redis is left alone until it answers again") == 1
+        assert "Redis answers again" not in caplog.text
+        await direct.config_set("maxmemory", "0")
+        async with asyncio.timeout(20):
+            while "Redis answers again" not in caplog.text:
+                await ask_anew(client)
+                await asyncio.sleep(0.1)
+        await direct.aclose()
+
+
+async def test_strange_document_in_redis_is_none(sample_url: str, tmp_path: Path) -> None:
+    name = "a" * 64
+    async with redis_server(tmp_path) as server, serving(sample_url, redis_url=server.url) as client:
+        direct = Redis.from_url(server.url)
+        await direct.set(f"atlas:1:document:{name}", b"\xff")
+        await direct.aclose()
+        persisted = {"persistedQuery": {"version": 1, "sha256Hash": name}}
+        answer = await client.http.post("/graphql", json={"extensions": persisted})
+    assert answer.json()["errors"][0]["extensions"]["code"] == "PERSISTED_QUERY_NOT_FOUND"
+
+
 def test_bad_redis_url_is_told() -> None:
     with pytest.raises(ConfigurationError, match="REDIS_URL"):
         RedisLink("nonsense")
