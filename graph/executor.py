@@ -26,6 +26,7 @@ from graphql import (
     GraphQLString,
     is_abstract_type,
     is_enum_type,
+    is_interface_type,
     is_leaf_type,
     is_list_type,
     is_non_null_type,
@@ -46,6 +47,7 @@ MAX_KEPT = 512
 """Operations whose readers are kept, and selections of each that variables can choose."""
 
 Details = list[FieldDetails]
+Fields = dict[str, Details]
 Get = Callable[[Any], Any]
 Read = Callable[[Sequence[Any]], Sequence[Any]]
 """Reads a field of each of some parents, or completes values; raises when one of them is not as it should be."""
@@ -191,24 +193,53 @@ class PlainExecutor(StrawberryGraphQLCoreExecutionContext):
         if is_list_type(kind):
             return _lists(self._completer(kind.of_type, details))
         if not is_abstract_type(kind):
-            complete, is_type_of = self._object(kind, details), kind.is_type_of
+            complete, is_type_of = self._object(kind, self._fields(kind, details)), kind.is_type_of
             return complete if is_type_of is None else _checked(complete, is_type_of)
-        types = self.schema.get_possible_types(kind)
-        return _abstract(kind, {one.name: self._object(one, details) for one in types})
+        by_type = {one: self._fields(one, details) for one in self.schema.get_possible_types(kind)}
+        if _are_of_interface(kind, by_type):
+            return self._object(kind, next(iter(by_type.values())))
+        return _abstract(kind, {one.name: self._object(one, fields) for one, fields in by_type.items()})
 
-    def _object(self, kind: Any, details: Details) -> Read:
-        fields = self.collect_subfields(kind, details).grouped_field_set
+    def _fields(self, kind: GraphQLObjectType, details: Details) -> Fields:
+        return self.collect_subfields(kind, details).grouped_field_set
+
+    def _object(self, kind: Any, fields: Fields) -> Read:
         keys, reads = list(fields), [self._make_reader(kind, group) for group in fields.values()]
-
         # All may be skipped.
         if not keys:
             return lambda values: [{} for _ in values]
         if len(keys) == 1:
             ((key,), (read,)) = keys, reads
             return lambda values: [{key: value} for value in read(values)]
-        return lambda values: list(
-            map(dict, map(zip, repeat(keys), zip(*[read(values) for read in reads], strict=True)))
-        )
+
+        def complete(values: Sequence[Any]) -> list[Any]:
+            columns = [read(values) for read in reads]
+            return list(map(dict, map(zip, repeat(keys), zip(*columns, strict=True))))
+
+        return complete
+
+
+def _are_of_interface(kind: Any, by_type: Mapping[GraphQLObjectType, Fields]) -> bool:
+    """Tell whether what is selected of every type are the fields of their interface, as that has them."""
+    first, *others = by_type.values()
+    if not is_interface_type(kind) or any(_nodes(first) != _nodes(other) for other in others):
+        return False
+    names = [group[0].node.name.value for group in first.values()]
+    types: list[Any] = [kind, *by_type]
+    own = [[_reading(one.fields.get(name)) for name in names] for one in types]
+    return all(name in kind.fields for name in names) and all(one == own[0] for one in own)
+
+
+def _nodes(fields: Fields) -> list[tuple[str, list[int]]]:
+    return [(key, [id(one.node) for one in group]) for key, group in fields.items()]
+
+
+def _reading(definition: GraphQLField | None) -> object:
+    """Return what two fields have in common that are read alike."""
+    own = _own(definition)
+    if definition is None or own is None:
+        return None
+    return str(definition.type), own.python_name, own.base_resolver and own.base_resolver.wrapped_func
 
 
 def _own(definition: GraphQLField | None) -> StrawberryField | None:
