@@ -300,7 +300,8 @@ class Readers:
         # Those used last are at the end.
         while self._resting and self._resting[0].rests_since <= due:
             self._end_rest(self._resting.pop(0))
-        self._sweep = loop.call_later(KEEP_SECONDS, self._wake_unused) if self._resting else None
+        again = loop.call_at(self._resting[0].rests_since + KEEP_SECONDS, self._wake_unused) if self._resting else None
+        self._sweep = again
 
     def _wake_all(self) -> None:
         while self._resting:
