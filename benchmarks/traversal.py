@@ -26,7 +26,7 @@ from benchmarks.graphs import DIRECTORY, SIZES, count, graph
 from db.models.atlas import Influence, RelationshipType
 from db.reading import ReadSession
 from db.session import read_engine
-from db.traversal import walk
+from db.traversal import Reach
 
 ANSWERS = (100, 1_000, 10_000)
 TOLERANCE = 0.15
@@ -57,10 +57,9 @@ LEVELS = {direction: level_statement(direction) for direction in DIRECTIONS}
 
 async def by_statement(session: ReadSession, direction: str, start: Start) -> int:
     """Walk by the API's recursive statement."""
-    found = await walk(
-        session, start.id, TYPES, backward=direction == "backward", max_depth=start.depth, first=2 * start.nodes
-    )
-    return len(found.depths)
+    reach = Reach(start.id, tuple(TYPES), start.depth, 2 * start.nodes, direction == "backward")
+    ((ids, *_),) = await session.load(Reach.outcome, reach)
+    return len(ids or ())
 
 
 async def by_loop(session: ReadSession, direction: str, start: Start) -> int:

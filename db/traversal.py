@@ -1,7 +1,7 @@
 """Walks over the edges: bounded in depth and in nodes, safe in cycles, each node once at its smallest depth."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -32,7 +32,20 @@ from sqlalchemy.types import TypeEngine
 from db.lookups import INFLUENCE, EntityKey, Link, edge_columns, entity_row, literal_of
 from db.models.atlas import Influence, Kind, RelationshipType
 from db.reading import ReadSession
-from db.rows import ENTITY, ENTITY_COLUMNS, Columns, Order, Rows, Slot, bound, bound_list, columns_of, keys_of
+from db.rows import (
+    ENTITY,
+    ENTITY_COLUMNS,
+    Columns,
+    EntityRow,
+    Order,
+    Rows,
+    Slot,
+    bound,
+    bound_list,
+    columns_of,
+    entity_columns,
+    keys_of,
+)
 
 MAX_DEPTH = 32
 MAX_NODES = 5_000
@@ -55,6 +68,18 @@ class Walk:
 
     depths: dict[int, int]
     cuts: tuple[Cut, ...]
+    entities: dict[int, EntityRow] = field(default_factory=dict, compare=False)
+    """The start, if there is such an entity, and those nodes, by internal id."""
+
+
+class _ReachedRow(EntityRow):
+    """An entity that a walk reached, with how the walk ended."""
+
+    __slots__ = ()
+
+    depth: int
+    is_cut_by_first: bool
+    is_cut_by_depth: bool
 
 
 class PathLimitError(Exception):
@@ -349,14 +374,26 @@ async def walk(
 ) -> Walk:
     """Visit what lies before a node or after it; see Reach."""
     reach = Reach(start, tuple(types), max_depth, first, backward)
-    ((ids, depths, is_cut_by_first, is_cut_by_depth),) = await session.load(_outcome, reach)
-    cuts = {Cut.FIRST: is_cut_by_first, Cut.MAX_DEPTH: is_cut_by_depth}
-    depth_of = dict(zip(ids or (), depths or (), strict=True))
-    return Walk(depth_of, tuple([cut for cut, is_cut in cuts.items() if is_cut]))
+    rows = await session.load(_reached, reach, _ReachedRow)
+    cuts = {Cut.FIRST: rows[0].is_cut_by_first, Cut.MAX_DEPTH: rows[0].is_cut_by_depth} if rows else {}
+    return Walk(
+        {row.id: row.depth for row in rows if row.depth},
+        tuple([cut for cut, is_cut in cuts.items() if is_cut]),
+        {row.id: row for row in rows},
+    )
 
 
-def _outcome(reach: Reach) -> Select[Any]:
-    return reach.outcome()
+def _reached(reach: Reach) -> Select[Any]:
+    outcome = reach.outcome().subquery("outcome")
+    ids = func.array_prepend(bound(reach.start, BigInteger()), outcome.c.ids)
+    depths = func.array_prepend(literal_column("0", Integer), outcome.c.depths)
+    node = func.unnest(ids, depths).table_valued(
+        column("id", BigInteger), column("depth", Integer), with_ordinality="place"
+    )
+    node = node.render_derived(name="node")
+    found = outcome.join(node, true()).join(ENTITY, ENTITY.c.id == node.c.id)
+    columns = [*entity_columns(ENTITY), node.c.depth, outcome.c.is_cut_by_first, outcome.c.is_cut_by_depth]
+    return select(*columns).select_from(found).order_by(node.c.place)
 
 
 class _Among(NamedTuple):

@@ -173,7 +173,7 @@ async def _lineage(
     wanted = given(types) or list(RelationshipType)
     backward = direction is Direction.BACKWARD
     reached = await walk(session, start, wanted, backward=backward, max_depth=max_depth, first=first)
-    entities: dict[int, Any] = await entities_by_id(session, [start, *reached.depths])
+    entities: dict[int, Any] = reached.entities
     if start not in entities or entities[start].key != id:
         return None
     edges, has_more = await edges_among(session, list(entities), wanted) if reached.depths else ([], False)

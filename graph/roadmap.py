@@ -6,11 +6,11 @@ from typing import Annotated, Any
 import strawberry
 
 from db.keys import internal_id
-from db.lookups import EntityKey, Link, entities_by_id
+from db.lookups import EntityKey, Link
 from db.models.atlas import Kind, RelationshipType
 from db.rows import EntityRow
 from db.text import fold
-from db.traversal import Cut, LinkRows, Links, Reach, WalkFrom, edges_among, reached_rows, walk
+from db.traversal import Cut, LinkRows, Links, Reach, Walk, WalkFrom, edges_among, reached_rows, walk
 from graph.atlas import Concept
 from graph.compiled.mapping import SQL, Listed, One, Part, Row, Walked, mapped
 from graph.context import Info
@@ -180,7 +180,7 @@ async def _knowledge_roadmap(
     for bound, limit in ((Cut.FIRST, first), (Cut.MAX_DEPTH, max_depth)):
         if bound in reached.cuts:
             info.context.tell_cut(info.path.as_list(), limit)
-    return _nodes_of(await _concepts(info, list(reached.depths)), reached.depths)
+    return _nodes_of(_concepts(reached), reached.depths)
 
 
 async def _roadmap(
@@ -190,7 +190,7 @@ async def _roadmap(
     session = info.context.session
     goal = internal_id(concept_id)
     reached = await walk(session, goal, PREREQUISITE, backward=True, max_depth=max_depth, first=first)
-    concepts = await _concepts(info, [goal, *reached.depths])
+    concepts = _concepts(reached)
     if goal not in concepts or concepts[goal].key != concept_id:
         return None
     links, has_more = await edges_among(session, list(concepts), PREREQUISITE)
@@ -205,9 +205,8 @@ async def _roadmap(
     )
 
 
-async def _concepts(info: Info, ids: list[int]) -> dict[int, EntityRow]:
-    found = await entities_by_id(info.context.session, ids) if ids else {}
-    return {node: entity for node in ids if (entity := found.get(node)) and entity.kind == Kind.CONCEPT}
+def _concepts(reached: Walk) -> dict[int, EntityRow]:
+    return {node: entity for node, entity in reached.entities.items() if entity.kind == Kind.CONCEPT}
 
 
 @strawberry.type
