@@ -35,6 +35,7 @@ class ReadSession:
         # Loaders of one request run concurrently; a connection runs one statement at a time.
         self._turn = asyncio.Lock()
         self._is_closed = False
+        self._is_cut_short = False
         self._running: asyncio.Timeout | None = None
         self._ending: asyncio.Task[None] | None = None
         self.wanted: frozenset[str] | None = None
@@ -115,8 +116,9 @@ class ReadSession:
             try:
                 async with asyncio.timeout(None) as self._running:
                     yield await self._begun()
-            except Exception as error:
-                if self._was_broken(error):
+            except BaseException as error:
+                self._is_cut_short = True
+                if isinstance(error, Exception) and self._was_broken(error):
                     raise ConnectionLostError("the connection broke") from error
                 raise
             finally:
@@ -165,11 +167,12 @@ class ReadSession:
 
     async def _give_back(self) -> None:
         connection, self._connection, self._orm = self._connection, None, None
+        was_cut_short, self._is_cut_short = self._is_cut_short, False
         if connection is None:
             return
         try:
             driver = connection.driver_connection
-            if isinstance(driver, asyncpg.Connection) and driver.is_in_transaction():
+            if isinstance(driver, asyncpg.Connection) and (was_cut_short or driver.is_in_transaction()):
                 # The driver waits for the end of what was cancelled before it sends anything else.
                 await driver.execute("ROLLBACK", timeout=CLEAR_SECONDS)
         except BaseException as error:
