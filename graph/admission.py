@@ -47,7 +47,13 @@ class Account:
 
     def told(self) -> Mapping[str, str]:
         """Return the response's headers; none where there are no budgets."""
-        return self.charge.headers() if self.charge else {}
+        if self.charge is None:
+            return {}
+        # Nobody is told to wait for what will never be let in.
+        is_hopeless = self.due > self.charge.per_minute
+        return {
+            name: value for name, value in self.charge.headers().items() if not (is_hopeless and name == "retry-after")
+        }
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """Return the response's headers, encoded."""
