@@ -59,7 +59,7 @@ class Link(Found):
     """An edge; its type is text, and so is the JSON of `provenance`, since few ask for it."""
 
     __slots__ = ()
-    SELDOM = frozenset({"provenance"})
+    SELDOM = frozenset({"confidence", "is_derived", "note", "provenance"})
 
     source_id: int
     target_id: int
