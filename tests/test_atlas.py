@@ -150,7 +150,7 @@ async def test_lists_that_are_cut_say_so(atlas: Client) -> None:
         ),
         (
             '{ knowledgeRoadmap(conceptId: "test:goal") { concept { prerequisites { prerequisites { name } } } } }',
-            4,
+            3,
         ),
         ('{ nodes(ids: ["Q868", "Q859", "test:goal"]) { id ... on Agent { influencedBy { name } } } }', 2),
         ('{ a: figureDetail(id: "Q868") { name } b: figureDetail(id: "Q859") { name } }', 1),
