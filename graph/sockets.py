@@ -17,7 +17,7 @@ import orjson
 from starlette import status
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected
 
 from db.errors import DatabaseUnavailableError
 from graph.access import Caller
@@ -197,8 +197,9 @@ class _Socket:
     def _end(self, operation_id: str, task: "asyncio.Task[None]") -> None:
         if self._operations.get(operation_id) is task:
             del self._operations[operation_id]
-        if not task.cancelled() and (error := task.exception()) and not isinstance(error, WebSocketDisconnect):
-            logger.error("an operation of a socket failed", exc_info=error)
+        if not task.cancelled():
+            # The client has left: nobody is there to be told.
+            task.exception()
 
     async def _run(self, operation_id: str, payload: Mapping[str, Any]) -> None:
         """Answer an operation; what goes wrong before it runs is an error message, and its end."""
@@ -214,6 +215,11 @@ class _Socket:
             await self._refuse(operation_id, *(explain(error) or (Code.INTERNAL, MASKED)))
         except _NotExecutedError as refused:
             await self._send_payload("error", operation_id, refused.errors)
+        except (WebSocketDisconnect, WebSocketDisconnected):
+            return
+        except Exception as error:
+            logger.error("an operation of a socket failed", exc_info=error)
+            await self._refuse(operation_id, Code.INTERNAL, MASKED)
         else:
             await self._send({"type": "complete", "id": operation_id})
 

@@ -14,6 +14,7 @@ from websockets.typing import Subprotocol
 
 from db.session import write_engine
 from graph import sockets
+from graph.cache import Answer
 from graph.limits import MAX_BODY_BYTES, MAX_SOCKET_OPERATIONS
 from graph.tokens import LEEWAY_SECONDS
 from tests import small_graph
@@ -230,6 +231,45 @@ async def test_socket_that_closes_ends_its_operations(served: Client) -> None:
             return
         await asyncio.sleep(0.05)
     raise AssertionError("the operation goes on")
+
+
+async def test_failure_is_told_and_logged(served: Client, logged: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: Any) -> None:
+        raise KeyError("inside")
+
+    monkeypatch.setattr("graph.endpoint.Endpoint.make", fail)
+    async with connected(served) as socket:
+        await send(socket, id="a", type="subscribe", payload={"query": '{ figureDetail(id: "Q41390") { name } }'})
+        message = await receive(socket)
+        assert (message["type"], message["payload"][0]["extensions"]["code"]) == ("error", "INTERNAL")
+        assert "inside" not in json.dumps(message)
+    assert "an operation of a socket failed" in logged.getvalue()
+
+
+async def test_client_that_leaves_before_its_answers_is_no_failure(
+    served: Client, logged: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = asyncio.Event()
+
+    async def make(*_: Any) -> Answer:
+        await made.wait()
+        return Answer(b"{}")
+
+    monkeypatch.setattr("graph.endpoint.Endpoint.make", make)
+    for number in range(10):
+        made.clear()
+        async with connected(served) as socket:
+            for other in range(15):
+                query = f"{{ a{number}_{other}: {QUERY[2:]}"
+                await send(socket, id=str(other), type="subscribe", payload={"query": query})
+            await asyncio.sleep(0.1)
+            socket.transport.abort()
+            # At some moment the server knows, but not yet what answers.
+            for _ in range(number):
+                await asyncio.sleep(0)
+            made.set()
+    await asyncio.sleep(0.2)
+    assert "Traceback" not in logged.getvalue()
 
 
 async def test_token_in_the_first_message_tells_the_caller(url: str) -> None:
