@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -20,6 +21,9 @@ from db.session import CLEAR_SECONDS, WAIT_SECONDS, was_lost
 from db.shapes import Recent
 
 KEEP_SECONDS = 1.0
+QUICK_SECONDS = 0.001
+MAX_TOGETHER = 8
+"""Statements that take less than that run together, up to so many, if so many wait."""
 MAX_PREPARED = 100
 """How many statements a connection on loan keeps prepared."""
 MAX_WAITING = 500
@@ -31,15 +35,16 @@ Done = Callable[["asyncpg.Record | None", Exception | None], None]
 class Job:
     """A statement that waits for its turn or runs; `done` is called with its row or with what went wrong."""
 
-    __slots__ = ("arguments", "begun", "context", "done", "is_second_try", "runner", "sql")
+    __slots__ = ("arguments", "context", "done", "is_alone", "is_second_try", "runner", "since", "sql")
 
-    def __init__(self, sql: str, arguments: Sequence[Any], done: Done) -> None:
+    def __init__(self, sql: str, arguments: Sequence[Any], done: Done, since: float) -> None:
         self.sql = sql
         self.arguments = arguments
         self.done: Done | None = done
         # Who observes may ask which request it was.
         self.context = contextvars.copy_context()
-        self.begun = 0.0
+        self.since = since
+        self.is_alone = False
         self.is_second_try = False
         self.runner: asyncio.Task[None] | None = None
 
@@ -56,6 +61,16 @@ class Job:
             done(row, error)
 
 
+class _Prepared:
+    """A statement of a connection, and the seconds that it took last."""
+
+    __slots__ = ("seconds", "statement")
+
+    def __init__(self, statement: "PreparedStatement[asyncpg.Record]") -> None:
+        self.statement = statement
+        self.seconds = math.inf
+
+
 class _Loan:
     """A connection that was taken from the engine's pool."""
 
@@ -66,24 +81,35 @@ class _Loan:
         assert isinstance(driver, asyncpg.Connection)
         self._engine = engine
         self._pool = engine.pool
-        self._statements: Recent[str, PreparedStatement[asyncpg.Record]] = Recent(MAX_PREPARED)
+        self._statements: Recent[str, _Prepared] = Recent(MAX_PREPARED)
         self.connection = connection
         self.driver = driver
         self.is_over = False
         self.rests_since = 0.0
-        self.wake: asyncio.Future[Job | None]
+        self.wake: asyncio.Future[bool]
 
-    async def row(self, sql: str, arguments: Sequence[Any]) -> "asyncpg.Record | None":
-        """Run a statement, which stays prepared."""
-        statement = self._statements.find(sql)
-        if statement is None:
-            statement = self._statements.keep(sql, await self.driver.prepare(sql))
+    def is_quick(self, sql: str) -> bool:
+        """Tell whether a statement took little time when it ran last."""
+        prepared = self._statements.find(sql)
+        return prepared is not None and prepared.seconds < QUICK_SECONDS
+
+    async def rows(self, sql: str, arguments: Sequence[Sequence[Any]]) -> "Sequence[asyncpg.Record | None]":
+        """Run a statement, which stays prepared, with each of some lists of arguments; return the row of each."""
+        prepared = self._statements.find(sql)
+        if prepared is None:
+            prepared = self._statements.keep(sql, _Prepared(await self.driver.prepare(sql)))
+        begun = time.perf_counter()
         try:
-            return await statement.fetchrow(*arguments)
+            if len(arguments) == 1:
+                rows: Sequence[asyncpg.Record | None] = [await prepared.statement.fetchrow(*arguments[0])]
+            else:
+                rows = await prepared.statement.fetchmany(arguments)
         except (asyncpg.InvalidCachedStatementError, asyncpg.OutdatedSchemaCacheError):
             # A table was changed since: the driver prepares anew.
             self._statements.clear()
-            return await self.driver.fetchrow(sql, *arguments)
+            return [await self.driver.fetchrow(sql, *one) for one in arguments]
+        prepared.seconds = (time.perf_counter() - begun) / len(arguments)
+        return rows
 
     def give_back(self) -> None:
         """Return it to its pool, if that is still the engine's."""
@@ -118,6 +144,7 @@ class Readers:
         self._observers: list[Tell] = []
         self._most = pool.size() - max(1, pool.size() // 4)
         self._count = 0
+        self._is_woken = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._clearing: set[asyncio.Task[None]] = set()
         self._resting: list[_Loan] = []
@@ -150,45 +177,47 @@ class Readers:
         What goes wrong are asyncpg's and SQLAlchemy's errors, OSError, ConnectionLostError and OverloadedError, which
         is raised when too many wait already.
         """
-        job = Job(sql, arguments, done)
+        if len(self._jobs) >= MAX_WAITING:
+            raise OverloadedError(f"{MAX_WAITING} wait for a connection already")
+        loop = asyncio.get_running_loop()
+        job = Job(sql, arguments, done, loop.time())
+        self._jobs.append(job)
+        if self._patience is None:
+            self._patience = loop.call_later(WAIT_SECONDS, self._lose_patience)
+        # Whoever is about to look takes all that came together, or wakes the next one.
+        if not self._is_woken:
+            self._wake_one()
+        return job
+
+    def _wake_one(self) -> None:
         while self._resting:
             loan = self._resting.pop()
             if not loan.wake.done():
-                loan.wake.set_result(job)
-                return job
+                loan.wake.set_result(True)
+                self._is_woken = True
+                return
         if self._count < max(1, self._most):
             self._count += 1
             # What it logs and traces is not of the request that happened to be the first.
-            work = self._work(job)
-            task = asyncio.get_running_loop().create_task(work, context=contextvars.Context())
+            task = asyncio.get_running_loop().create_task(self._work(), context=contextvars.Context())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        elif len(self._jobs) >= MAX_WAITING:
-            raise OverloadedError(f"{MAX_WAITING} wait for a connection already")
-        else:
-            loop = asyncio.get_running_loop()
-            job.begun = loop.time()
-            self._jobs.append(job)
-            if self._patience is None:
-                self._patience = loop.call_later(WAIT_SECONDS, self._lose_patience)
-        return job
 
-    async def _work(self, job: Job | None) -> None:
-        """Run a statement, and those that come after it, on one connection."""
+    async def _work(self) -> None:
+        """Run statements, one after the other, on one connection."""
         loan: _Loan | None = None
         task = asyncio.current_task()
         assert task is not None
         try:
-            while job is not None:
+            while (job := self._next()) is not None or (loan is not None and await self._rest(loan)):
+                if job is None:
+                    continue
                 if loan is None or loan.is_over:
                     loan = await self._borrow(job)
-                if loan is not None and job.done is not None:
+                if loan is not None:
                     await self._run(job, loan, task)
-                if loan is not None and self._most == 0:
-                    loan.give_back()
-                if job.done is None:
-                    # What is submitted from when it is woken to when it ends waits in the queue.
-                    job = self._next() or (None if loan is None else await self._rest(loan)) or self._next()
+                    if self._most == 0:
+                        loan.give_back()
         except BaseException:
             if loan is not None:
                 loan.discard()
@@ -210,46 +239,84 @@ class Readers:
             return None
 
     async def _run(self, job: Job, loan: _Loan, task: "asyncio.Task[None]") -> None:
-        """Run a statement in a task; one whose connection breaks has not ended at its first try."""
-        job.runner = task
+        """Run a statement, with those like it that wait if it is a quick one: together they cost half as much."""
+        jobs = [job, *self._alike(job, loan)]
+        if self._jobs and not self._is_woken:
+            self._wake_one()
+        for one in jobs:
+            one.runner = task
         begun = time.perf_counter()
-        row: asyncpg.Record | None = None
+        rows: Sequence[asyncpg.Record | None] = ()
         error: BaseException | None = None
         try:
-            row = await loan.row(job.sql, job.arguments)
+            rows = await loan.rows(job.sql, [one.arguments for one in jobs])
         except BaseException as raised:  # noqa: BLE001 - it is told
             error = raised
-        job.runner = None
+        seconds = (time.perf_counter() - begun) / len(jobs)
+        for one in jobs:
+            one.runner = None
+            if error is None or len(jobs) == 1:
+                self._tell(one, seconds, error)
+        if error is not None:
+            await self._mend(jobs, loan, task, error)
+            return
+        for one, row in zip(jobs, rows, strict=True):
+            one.end(row, None)
+
+    def _alike(self, job: Job, loan: _Loan) -> list[Job]:
+        """Take those who wait for the same statement."""
+        found: list[Job] = []
+        if job.is_alone or not self._jobs or not loan.is_quick(job.sql):
+            return found
+        while self._jobs and len(found) < MAX_TOGETHER - 1:
+            other = self._jobs[0]
+            if other.done is not None:
+                if other.is_alone or other.sql != job.sql:
+                    break
+                found.append(other)
+            self._jobs.popleft()
+        return found
+
+    def _tell(self, job: Job, seconds: float, error: BaseException | None) -> None:
         if self._observers:
-            failure = None if error is None else type(error).__name__
-            statement = Statement(job.sql, time.perf_counter() - begun, failure)
+            statement = Statement(job.sql, seconds, None if error is None else type(error).__name__)
             for tell in self._observers:
                 job.context.run(tell, statement)
-        if error is None:
-            job.end(row, None)
-        else:
-            await self._mend(job, loan, task, error)
 
-    async def _mend(self, job: Job, loan: _Loan, task: "asyncio.Task[None]", error: BaseException) -> None:
-        """Tell what went wrong, and give up the connection if it is no longer good."""
-        if isinstance(error, asyncio.CancelledError):
-            if job.done is not None:
+    async def _mend(self, jobs: list[Job], loan: _Loan, task: "asyncio.Task[None]", error: BaseException) -> None:
+        """Tell what went wrong, or try again; give up the connection if it is no longer good.
+
+        Of several, each is tried by itself: one of them failed, or was cancelled.
+        """
+        if isinstance(error, asyncio.CancelledError) and all(job.done is not None for job in jobs):
+            for job in jobs:
                 job.end(None, DatabaseUnavailableError("the process stops"))
-                raise error
+            raise error
+        is_lost = not isinstance(error, asyncio.CancelledError) and (loan.driver.is_closed() or was_lost(error))
+        if len(jobs) > 1:
+            self._try_again(jobs)
+        elif is_lost and not jobs[0].is_second_try:
+            jobs[0].is_second_try = True
+            self._try_again(jobs)
+        elif is_lost:
+            lost = ConnectionLostError("the connection broke")
+            lost.__cause__ = error
+            jobs[0].end(None, lost)
+        elif isinstance(error, Exception):
+            jobs[0].end(None, error)
+        if is_lost:
+            self._distrust(loan)
+        elif isinstance(error, asyncio.CancelledError):
             task.uncancel()
             await self._clear(loan, task)
-        elif loan.driver.is_closed() or was_lost(error):
-            self._distrust(loan)
-            if job.is_second_try:
-                lost = ConnectionLostError("the connection broke")
-                lost.__cause__ = error
-                job.end(None, lost)
-            job.is_second_try = True
-        else:
-            assert isinstance(error, Exception)
-            job.end(None, error)
-            if not isinstance(error, asyncpg.PostgresError):
-                await self._clear(loan, task)
+        elif not isinstance(error, asyncpg.PostgresError):
+            await self._clear(loan, task)
+
+    def _try_again(self, jobs: list[Job]) -> None:
+        for job in jobs:
+            job.is_alone = True
+            job.since = asyncio.get_running_loop().time()
+        self._jobs.extendleft(reversed(jobs))
 
     def _distrust(self, loan: _Loan) -> None:
         """Give up a connection that broke, and all that were made before it did: they may have broken too, unseen."""
@@ -278,20 +345,26 @@ class Readers:
                 return job
         return None
 
-    async def _rest(self, loan: _Loan) -> Job | None:
-        """Wait for a statement; None when none comes for a while."""
+    async def _rest(self, loan: _Loan) -> bool:
+        """Wait for a statement; tell whether there may be one, rather than that none comes for a while."""
         if loan.is_over:
-            return None
+            return False
         loop = asyncio.get_running_loop()
         loan.rests_since = loop.time()
         loan.wake = loop.create_future()
         self._resting.append(loan)
         if self._sweep is None:
             self._sweep = loop.call_later(KEEP_SECONDS, self._wake_unused)
-        job = await loan.wake
+        is_for_work = True
+        try:
+            is_for_work = await loan.wake
+        finally:
+            if is_for_work:
+                self._is_woken = False
         if loan.driver.is_closed():
             loan.discard()
-        return job
+        # What is submitted from when it is woken to when it ends waits in the queue.
+        return is_for_work or bool(self._jobs)
 
     def _wake_unused(self) -> None:
         """Have what was not used for a while given back."""
@@ -310,16 +383,16 @@ class Readers:
     @staticmethod
     def _end_rest(loan: _Loan) -> None:
         if not loan.wake.done():
-            loan.wake.set_result(None)
+            loan.wake.set_result(False)
 
     def _lose_patience(self) -> None:
         """Refuse what has waited for too long."""
         loop = asyncio.get_running_loop()
         due = loop.time() - WAIT_SECONDS
-        while self._jobs and (self._jobs[0].done is None or self._jobs[0].begun <= due):
+        while self._jobs and (self._jobs[0].done is None or self._jobs[0].since <= due):
             reason = f"no connection became free within {WAIT_SECONDS} seconds"
             self._jobs.popleft().end(None, OverloadedError(reason))
-        again = loop.call_at(self._jobs[0].begun + WAIT_SECONDS, self._lose_patience) if self._jobs else None
+        again = loop.call_at(self._jobs[0].since + WAIT_SECONDS, self._lose_patience) if self._jobs else None
         self._patience = again
 
     def _give_all_back(self) -> None:
@@ -337,8 +410,7 @@ class Readers:
 def _land(landing: "asyncio.Future[asyncpg.Record]", row: "asyncpg.Record | None", error: Exception | None) -> None:
     if landing.done():
         return
-    if error is not None:
-        landing.set_exception(error)
+    if error is not None or row is None:
+        landing.set_exception(error or AssertionError("the statement gave no row"))
     else:
-        assert row is not None
         landing.set_result(row)
