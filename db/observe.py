@@ -10,11 +10,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 
 class Statement(NamedTuple):
-    """A statement that has ended; `failure` is the name of the error's class, or None."""
+    """A statement that has ended; `failure` is the name of the error's class, or None.
+
+    It may have run several `times` together, which took so many seconds each.
+    """
 
     sql: str
     seconds: float
     failure: str | None
+    times: int = 1
 
 
 Tell = Callable[[Statement], None]

@@ -37,12 +37,13 @@ class Job:
 
     __slots__ = ("arguments", "context", "done", "is_alone", "is_second_try", "runner", "since", "sql")
 
-    def __init__(self, sql: str, arguments: Sequence[Any], done: Done, since: float) -> None:
+    def __init__(
+        self, sql: str, arguments: Sequence[Any], done: Done, since: float, context: contextvars.Context | None
+    ) -> None:
         self.sql = sql
         self.arguments = arguments
         self.done: Done | None = done
-        # Who observes may ask which request it was.
-        self.context = contextvars.copy_context()
+        self.context = context
         self.since = since
         self.is_alone = False
         self.is_second_try = False
@@ -164,23 +165,24 @@ class Readers:
         A cancelled statement is cancelled in PostgreSQL too. Raises what `submit` tells and raises.
         """
         landing: asyncio.Future[asyncpg.Record] = asyncio.get_running_loop().create_future()
-        job = self.submit(sql, arguments, partial(_land, landing))
+        job = self.submit(sql, arguments, partial(_land, landing), contextvars.copy_context())
         try:
             return await landing
         except asyncio.CancelledError:
             job.cancel()
             raise
 
-    def submit(self, sql: str, arguments: Sequence[Any], done: Done) -> Job:
+    def submit(self, sql: str, arguments: Sequence[Any], done: Done, context: contextvars.Context | None = None) -> Job:
         """Have a function called with the one row of a statement, later; when its connection breaks, it runs once more.
 
+        Observers are called in the context, from which they may tell whose statement it was.
         What goes wrong are asyncpg's and SQLAlchemy's errors, OSError, ConnectionLostError and OverloadedError, which
         is raised when too many wait already.
         """
         if len(self._jobs) >= MAX_WAITING:
             raise OverloadedError(f"{MAX_WAITING} wait for a connection already")
         loop = asyncio.get_running_loop()
-        job = Job(sql, arguments, done, loop.time())
+        job = Job(sql, arguments, done, loop.time(), context)
         self._jobs.append(job)
         if self._patience is None:
             self._patience = loop.call_later(WAIT_SECONDS, self._lose_patience)
@@ -255,8 +257,8 @@ class Readers:
         seconds = (time.perf_counter() - begun) / len(jobs)
         for one in jobs:
             one.runner = None
-            if error is None or len(jobs) == 1:
-                self._tell(one, seconds, error)
+        if self._observers and (error is None or len(jobs) == 1):
+            self._tell(jobs, seconds, error)
         if error is not None:
             await self._mend(jobs, loan, task, error)
             return
@@ -277,11 +279,18 @@ class Readers:
             self._jobs.popleft()
         return found
 
-    def _tell(self, job: Job, seconds: float, error: BaseException | None) -> None:
-        if self._observers:
-            statement = Statement(job.sql, seconds, None if error is None else type(error).__name__)
+    def _tell(self, jobs: Sequence[Job], seconds: float, error: BaseException | None) -> None:
+        """Tell observers: of what has no context, together."""
+        failure = None if error is None else type(error).__name__
+        count = len(jobs)
+        for job in jobs:
+            if job.context is not None:
+                count -= 1
+                for tell in self._observers:
+                    job.context.run(tell, Statement(job.sql, seconds, failure))
+        if count:
             for tell in self._observers:
-                job.context.run(tell, statement)
+                tell(Statement(jobs[0].sql, seconds, failure, count))
 
     async def _mend(self, jobs: list[Job], loan: _Loan, task: "asyncio.Task[None]", error: BaseException) -> None:
         """Tell what went wrong, or try again; give up the connection if it is no longer good.

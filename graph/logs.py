@@ -21,6 +21,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 MAX_CHARACTERS = 300
 MAX_TRACEBACK_CHARACTERS = 8_000
 GATHER_SECONDS = 0.1
+GATHER_LINES = 100
 
 REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
 """The id of the request that is being answered."""
@@ -47,7 +48,8 @@ def configure(stream: TextIO = sys.stderr) -> None:
 class JSONLines(logging.StreamHandler[TextIO]):
     """Writes a line of JSON for each record; structlog's chain of processors takes four times as long.
 
-    Lines of requests are written together, GATHER_SECONDS late at most: each alone would take a system call.
+    Lines of requests are written together, GATHER_LINES at most and GATHER_SECONDS late: each alone would take a system
+    call.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -84,8 +86,10 @@ class JSONLines(logging.StreamHandler[TextIO]):
         """
         if not self._waiting:
             asyncio.get_running_loop().call_later(GATHER_SECONDS, self.flush)
-        # They are written as JSON together too, which takes half as long.
+        # They are written as JSON together too, which takes half as long; not too many, for whom requests would wait.
         self._waiting.append((event, "INFO", logger, request_id, told, time.time()))
+        if len(self._waiting) >= GATHER_LINES:
+            self.flush()
 
 
 def tell(logger: logging.Logger, event: str, request_id: str, told: dict[str, Any]) -> None:

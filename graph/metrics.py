@@ -19,7 +19,7 @@ from db.reading import ReadSession
 from db.run_totals import EtlTotals, etl_totals
 from db.session import READ_ERRORS
 from db.statements import Readers
-from graph.series import Counter, Histogram
+from graph.series import Counter, Histogram, Observed
 
 MAX_NAMES = 100
 """How many names of operations are told apart: clients choose them, and each costs some 20 time series."""
@@ -40,7 +40,6 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self._names: set[str] = set()
         self._requests = self._counter("http_requests", "Requests answered.", "route", "method", "status").values
         self._operations = self._counter(
             "operations", "GraphQL operations, by name and outcome.", "operation", "outcome"
@@ -48,6 +47,7 @@ class Metrics:
         self._operation_seconds = self._histogram(
             "operation_seconds", "Time from a GraphQL operation to its answer.", SECONDS, "operation"
         )
+        self._named: dict[str | None, Observed] = {}
         self._sql_seconds = self._histogram("sql_seconds", "Time of SQL statements.", SECONDS).of()
         self._sql_failures = self._counter("sql_failures", "SQL statements that failed, by error.", "error").values
         self._batch_size = self._histogram("loader_batch_size", "Keys in a loader's batch.", BATCH_SIZES, "loader")
@@ -68,20 +68,26 @@ class Metrics:
 
     def count_operation(self, name: str | None, outcome: str, seconds: float) -> None:
         """Count an operation; `outcome` is "ok" or an error's code."""
-        label = UNNAMED if name is None else name if name in self._names else self._admitted(name, outcome)
-        self._operations[label, outcome] += 1
-        self._operation_seconds.of(label).add(seconds)
+        observed = self._named.get(name)
+        if observed is None:
+            name = self._admitted(name, outcome)
+            observed = self._named.get(name) or self._operation_seconds.of(name)
+        observed.add(seconds)
+        self._operations[name or UNNAMED, outcome] += 1
 
-    def _admitted(self, name: str, outcome: str) -> str:
+    def _admitted(self, name: str | None, outcome: str) -> str:
         # A name is worth its time series once an operation of it was answered.
-        if outcome != "ok" or len(self._names) >= MAX_NAMES:
+        if name is None:
+            self._named[None] = self._operation_seconds.of(UNNAMED)
+            return UNNAMED
+        if outcome != "ok" or len(self._named) - (None in self._named) >= MAX_NAMES:
             return OTHER
-        self._names.add(name)
+        self._named[name] = self._operation_seconds.of(name)
         return name
 
     def count_statement(self, statement: Statement) -> None:
         """Count a statement of SQL."""
-        self._sql_seconds.add(statement.seconds)
+        self._sql_seconds.add(statement.seconds, statement.times)
         if statement.failure:
             self._sql_failures[statement.failure,] += 1
 

@@ -49,20 +49,22 @@ class ParsedDocument:
     schema: GraphQLSchema
     node: DocumentNode
     errors: list[GraphQLError]
-    _sized_by: tuple[str, ...]
-    _costs: dict[Hashable, int] = field(default_factory=dict)
+    sized_by: tuple[str, ...]
+    """The variables that a cost depends on."""
+    costs: dict[Hashable, int] = field(default_factory=dict)
+    """By operation, with the values of those variables if there are any."""
 
     def cost(self, operation_name: str | None, variables: Mapping[str, object] | None) -> int:
         """Return what an operation may cost; see graph.cost."""
         given = variables or {}
         key: Hashable = operation_name
-        if self._sized_by:
-            key = (operation_name, *[_key(given, name) for name in self._sized_by])
-        cost = self._costs.get(key)
+        if self.sized_by:
+            key = (operation_name, *[_key(given, name) for name in self.sized_by])
+        cost = self.costs.get(key)
         if cost is None:
             cost = cost_of(self.schema, self.node, operation_name, given)
-            if len(self._costs) < MAX_KEPT_COSTS:
-                self._costs[key] = cost
+            if len(self.costs) < MAX_KEPT_COSTS:
+                self.costs[key] = cost
         return cost
 
 
@@ -91,14 +93,22 @@ class ParsedDocuments:
 
         Raises a RequestError for a document or variables beyond the bounds.
         """
-        try:
-            document = self.read(text)
-        except GraphQLSyntaxError:
-            return None
+        # Nearly all are kept, valid and simple: for those, each further call would be a large part of what this takes.
+        document = self._kept.get(text)
+        if type(document) is ParsedDocument:
+            self._kept.move_to_end(text)
+        else:
+            try:
+                document = self.read(text)
+            except GraphQLSyntaxError:
+                return None
         if document.errors:
             return None
-        check_variables(variables)
-        return document.cost(operation_name, variables)
+        for value in (variables or {}).values():
+            if type(value) is list or type(value) is dict:
+                check_variables(variables)
+                break
+        return document.costs.get(operation_name) or document.cost(operation_name, variables)
 
     def is_readable(self, text: str) -> bool:
         """Tell whether a text is a document within the bounds."""

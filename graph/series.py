@@ -40,10 +40,10 @@ class Observed:
         self.counts = [0] * (len(bounds) + 1)
         self.sum = 0.0
 
-    def add(self, value: float) -> None:
+    def add(self, value: float, times: int = 1) -> None:
         """Count a value: in the first bucket whose bound is not below it, the last of which has none."""
-        self.counts[bisect_left(self._bounds, value)] += 1
-        self.sum += value
+        self.counts[bisect_left(self._bounds, value)] += times
+        self.sum += value * times
 
 
 class Histogram(Collector):
