@@ -21,16 +21,17 @@ class _InTurn(AsyncAdaptedQueue[Any]):
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
         """Take a connection, waiting if one must; raises Empty."""
-        if not block:
+        # As nobody waits, there is no order to keep.
+        if not block or not (self._turn.locked() or self._queue.empty()):
             return self.get_nowait()
         try:
-            return await_(asyncio.wait_for(self._next(), timeout))
+            return await_(self._next(timeout))
         except TimeoutError as error:
             raise Empty from error
 
-    async def _next(self) -> Any:
+    async def _next(self, seconds: float | None) -> Any:
         # The lock is handed on in order; of its holders one at a time waits in the queue.
-        async with self._turn:
+        async with asyncio.timeout(seconds), self._turn:
             return await self._queue.get()
 
 
