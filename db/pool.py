@@ -21,17 +21,16 @@ class _InTurn(AsyncAdaptedQueue[Any]):
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
         """Take a connection, waiting if one must; raises Empty."""
-        # As nobody waits, there is no order to keep.
-        if not block or not (self._turn.locked() or self._queue.empty()):
+        if not block:
             return self.get_nowait()
         try:
-            return await_(self._next(timeout))
+            return await_(asyncio.wait_for(self._next(), timeout))
         except TimeoutError as error:
             raise Empty from error
 
-    async def _next(self, seconds: float | None) -> Any:
+    async def _next(self) -> Any:
         # The lock is handed on in order; of its holders one at a time waits in the queue.
-        async with asyncio.timeout(seconds), self._turn:
+        async with self._turn:
             return await self._queue.get()
 
 
