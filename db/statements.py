@@ -220,7 +220,7 @@ class Readers:
                     await self._run(job, loan, task)
                     if self._most == 0:
                         loan.give_back()
-        except BaseException:
+        except BaseException:  # a cancelled task included: what its connection does is not known
             if loan is not None:
                 loan.discard()
             raise

@@ -22,10 +22,10 @@ from graphql import (
     separate_operations,
     visit,
 )
-from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.schema_directive import Location
 from strawberry.types.field import StrawberryField
 
+from graph.compiled.mapping import own_field
 from graph.errors import Code, RequestError
 from graph.scalars import described
 
@@ -178,6 +178,6 @@ def _declared_roles(schema: GraphQLSchema) -> Iterator[tuple[tuple[str, str], Ro
 
 
 def _declared_role(owner: GraphQLObjectType | GraphQLInterfaceType, name: str) -> Role:
-    definition = owner.fields[name].extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
-    directives = definition.directives if isinstance(definition, StrawberryField) else ()
+    own = own_field(owner.fields[name])
+    directives = () if own is None else own.directives
     return max((one.role for one in directives if isinstance(one, Needs)), default=Role.READER)

@@ -6,11 +6,10 @@ from typing import Any
 
 from graphql import DocumentNode, GraphQLSchema, TypeInfo, TypeInfoVisitor, Visitor, visit
 from sqlalchemy import ColumnElement, literal_column
-from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.field import StrawberryField
 
 from db.models.atlas import DATE_PARTS
-from graph.compiled.mapping import SQL, Part, Row, Value, Walked
+from graph.compiled.mapping import SQL, Part, Row, Value, Walked, own_field
 
 _DATES = {side: {f"{side}_{part}" for part in DATE_PARTS} for side in ("start", "end")}
 """The columns of a date, all of which are read for it."""
@@ -42,9 +41,8 @@ class _Fields(Visitor):
         self.found: list[StrawberryField] = []
 
     def enter_field(self, *_: Any) -> None:
-        definition, parent = self.types.get_field_def(), self.types.get_parent_type()
-        own = (definition.extensions or {}).get(GraphQLCoreConverter.DEFINITION_BACKREF) if definition else None
-        if isinstance(own, StrawberryField) and parent is not self.types._schema.query_type:
+        own = own_field(self.types.get_field_def())
+        if own is not None and self.types.get_parent_type() is not self.types._schema.query_type:
             self.found.append(own)
 
 

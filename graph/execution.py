@@ -24,7 +24,7 @@ from graph.compiled.plans import Compiler, Prepared, told
 from graph.context import Context
 from graph.errors import PASSING, Code, RequestError, bad_input, causes_of, explain, presentable
 from graph.executor import MAX_KEPT, Kept, PlainExecutor
-from graph.limits import COSTLY, MAX_ANSWER_BYTES, MAX_COST, limit_error
+from graph.limits import COSTLY, MAX_ANSWER_BYTES, limit_error
 from graph.parsed import ParsedDocuments
 
 logger = logging.getLogger(__name__)
@@ -70,11 +70,12 @@ class AtlasSchema(strawberry.Schema):
         except RequestError as refusal:
             return _refused(refusal)
         is_costly = cost is not None and cost >= COSTLY
-        made = await self._compiled(readers, query, variables, operation_name, is_costly)
-        if made is None:
-            context.prepared = self._parts(query, variables, operation_name, is_costly)
-            made = await self._execute(context, query, variables, operation_name)
-        return _bounded(_answered(made, context.ttl_seconds) if isinstance(made, ExecutionResult) else Answer(made))
+        compiled = await self._compiled(readers, query, variables, operation_name, is_costly)
+        if compiled is not None:
+            return compiled
+        context.prepared = self._parts(query, variables, operation_name, is_costly)
+        result = await self._execute(context, query, variables, operation_name)
+        return _bounded(_answered(result, context.ttl_seconds))
 
     def statement(
         self, caller: Caller, query: str, variables: dict[str, Any] | None, operation_name: str | None
@@ -103,7 +104,7 @@ class AtlasSchema(strawberry.Schema):
     ) -> int | None:
         """Return what an operation may cost, None when its document is not valid; raises a RequestError."""
         cost = self.parsed.cost(query, variables, operation_name)
-        if cost is not None and cost > MAX_COST:
+        if cost is not None:
             self.parsed.check_cost(cost)
         self.permissions.check(caller, query, operation_name)
         return cost
@@ -115,8 +116,8 @@ class AtlasSchema(strawberry.Schema):
 
     async def _compiled(
         self, readers: Readers, query: str, variables: dict[str, Any] | None, name: str | None, is_costly: bool
-    ) -> bytes | ExecutionResult | None:
-        """Return the body of a compiled operation's response, its failure, or None when the executor must answer."""
+    ) -> Answer | None:
+        """Return the answer of a compiled operation, None when the executor must answer."""
         if self._compiling is Compiling.NEVER:
             return None
         try:
@@ -126,11 +127,10 @@ class AtlasSchema(strawberry.Schema):
         try:
             row = await readers.row(prepared.sql, prepared.arguments)
         except READ_ERRORS as error:
-            if (known := explain(error)) is not None and known[0] in PASSING:
-                return _failed(prepared, error)
-            self.note_failure(prepared, error)
-            return None
-        return prepared.body(row["data"], row["cuts"])
+            if (answer := self.answer_from(prepared, None, error)) is None:
+                self.note_failure(prepared, error)
+            return answer
+        return self.answer_from(prepared, row, None)
 
     def _parts(
         self, query: str, variables: dict[str, Any] | None, name: str | None, is_costly: bool

@@ -39,7 +39,7 @@ from strawberry.types.field import StrawberryField
 
 from db.shapes import Recent
 from graph.columns import wanted_by
-from graph.compiled.mapping import ONCE, NotCompilableError
+from graph.compiled.mapping import ONCE, NotCompilableError, own_field
 from graph.compiled.selection import deciding_variables
 from graph.context import Context
 
@@ -151,7 +151,7 @@ class PlainExecutor(StrawberryGraphQLCoreExecutionContext):
     def _reads_once(self, parent: GraphQLObjectType, details: Details) -> bool:
         """Tell whether a root field is alone and one statement reads all of it."""
         selected = self.operation.selection_set.selections
-        own = _own(parent.fields.get(details[0].node.name.value))
+        own = own_field(parent.fields.get(details[0].node.name.value))
         if len(selected) > 1 or not isinstance(selected[0], FieldNode) or own is None or not own.metadata.get(ONCE):
             return False
         kind = parent.fields[details[0].node.name.value].type
@@ -174,7 +174,7 @@ class PlainExecutor(StrawberryGraphQLCoreExecutionContext):
             type_name = parent.name
             return lambda sources: [type_name] * len(sources)
         definition = parent.fields.get(name)
-        own = _own(definition)
+        own = own_field(definition)
         if definition is None or own is None:
             raise _NotPlainError
         get, complete = _getter(definition, own), self._completer(definition.type, details)
@@ -236,15 +236,10 @@ def _nodes(fields: Fields) -> list[tuple[str, list[int]]]:
 
 def _reading(definition: GraphQLField | None) -> object:
     """Return what two fields have in common that are read alike."""
-    own = _own(definition)
+    own = own_field(definition)
     if definition is None or own is None:
         return None
     return str(definition.type), own.python_name, own.base_resolver and own.base_resolver.wrapped_func
-
-
-def _own(definition: GraphQLField | None) -> StrawberryField | None:
-    own = (definition.extensions or {}).get(GraphQLCoreConverter.DEFINITION_BACKREF) if definition else None
-    return own if isinstance(own, StrawberryField) else None
 
 
 def _getter(definition: GraphQLField, own: StrawberryField) -> Get:

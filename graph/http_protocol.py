@@ -126,9 +126,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def _refuse(self, status: int, code: Code, message: str) -> None:
         """Answer before the application has a part in it, and close."""
         content = bytes(error_answer(message, code, status).body)
-        headers = [(b"content-type", b"application/json"), _CLOSE, (b"content-length", b"%d" % len(content))]
-        self.transport.write(_written(Formed(status, headers, content), self.server_state.default_headers))
-        self.transport.close()
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
+        _write(self.transport, Formed(status, headers, content), self.server_state.default_headers, keeps_alive=False)
 
     def pause_writing(self) -> None:
         """Wait for the client to read."""
@@ -201,7 +200,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if request is None:
             return False
         if (formed := request.at_hand()) is not None:
-            self.transport.write(_written(formed, self.server_state.default_headers))
+            _write(self.transport, formed, self.server_state.default_headers)
             self.on_response_complete()
             return True
         self.cycle = exchange = _Exchange(self, short_way, request.method, body)  # type: ignore[assignment]
@@ -246,10 +245,7 @@ class _Exchange:
         protocol = self._protocol
         protocol.computing = None
         self.response_complete = True
-        headers = protocol.server_state.default_headers
-        protocol.transport.write(_written(formed, headers if self.keep_alive else [*headers, _CLOSE]))
-        if not self.keep_alive:
-            protocol.transport.close()
+        _write(protocol.transport, formed, protocol.server_state.default_headers, self.keep_alive)
         protocol.on_response_complete()
 
     def begin(self) -> None:
@@ -297,16 +293,21 @@ class _Cycle(RequestResponseCycle):
         if self.disconnected:
             return
         formed = Formed(self._start["status"], self._start["headers"], message["body"])
-        self.transport.write(
-            _written(formed, self.default_headers if self.keep_alive else [*self.default_headers, _CLOSE])
-        )
+        _write(self.transport, formed, self.default_headers, self.keep_alive)
         self.response_complete = True
         self.message_event.set()
-        if not self.keep_alive:
-            self.transport.close()
         self.on_response()
 
 
-def _written(formed: Formed, default_headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    lines = [b"%b: %b\r\n" % header for header in (*default_headers, *formed.headers)]
-    return b"".join((STATUS_LINE[formed.status], *lines, b"\r\n", formed.body))
+def _write(
+    transport: asyncio.Transport,
+    formed: Formed,
+    default_headers: Iterable[tuple[bytes, bytes]],
+    keeps_alive: bool = True,
+) -> None:
+    """Write an answer, and close the connection unless it is kept."""
+    headers = (*default_headers, *formed.headers) if keeps_alive else (*default_headers, *formed.headers, _CLOSE)
+    lines = [b"%b: %b\r\n" % header for header in headers]
+    transport.write(b"".join((STATUS_LINE[formed.status], *lines, b"\r\n", formed.body)))
+    if not keeps_alive:
+        transport.close()

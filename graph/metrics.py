@@ -71,7 +71,7 @@ class Metrics:
         observed = self._named.get(name)
         if observed is None:
             name = self._admitted(name, outcome)
-            observed = self._named.get(name) or self._operation_seconds.of(name)
+            observed = self._operation_seconds.of(name)
         observed.add(seconds)
         self._operations[name or UNNAMED, outcome] += 1
 

@@ -5,7 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import strawberry
+from graphql import GraphQLField
 from sqlalchemy import ColumnElement, Text
+from strawberry.schema.schema_converter import GraphQLCoreConverter
+from strawberry.types.field import StrawberryField
 
 from db.rows import Ordered, Rows, Slot
 
@@ -153,3 +156,9 @@ def column(name: str, description: str) -> Any:
         return getattr(root, name)
 
     return mapped(resolve, description, Value(lambda row, _: row[name]))
+
+
+def own_field(definition: GraphQLField | None) -> StrawberryField | None:
+    """Return the field of Strawberry that a field of GraphQL was made from."""
+    own = (definition.extensions or {}).get(GraphQLCoreConverter.DEFINITION_BACKREF) if definition else None
+    return own if isinstance(own, StrawberryField) else None

@@ -28,11 +28,9 @@ from graphql.execution.collect_fields import (
 )
 from graphql.execution.values import VariableValues
 from strawberry.schema.config import StrawberryConfig
-from strawberry.schema.schema_converter import GraphQLCoreConverter
-from strawberry.types.field import StrawberryField
 
 from graph.compiled.arguments import Arguments, variables_in
-from graph.compiled.mapping import SQL, Mapped, NotCompilableError, Part, Row, Value
+from graph.compiled.mapping import SQL, Mapped, NotCompilableError, Part, Row, Value, own_field
 
 MAX_FIELDS = 300
 MAX_DEPTH = 40
@@ -176,8 +174,8 @@ class Selector:
         if node.name.value == TYPE_NAME:
             return TYPE_NAMES, None
         definition = parent.fields.get(node.name.value)
-        own = (definition.extensions or {}).get(GraphQLCoreConverter.DEFINITION_BACKREF) if definition else None
-        if definition is None or not isinstance(own, StrawberryField):
+        own = own_field(definition)
+        if definition is None or own is None:
             raise NotCompilableError(f"{node.name.value} is for the executor")
         mapping = own.metadata.get(SQL)
         if mapping is None:
